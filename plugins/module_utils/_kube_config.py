@@ -235,7 +235,7 @@ def _from_kubeconfig(
         if not encoded:
             return None
         try:
-            return base64.b64decode(encoded).decode()
+            return base64.b64decode("".join(encoded.split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError, ValueError) as error:
             raise ConfigError(f"{source}: {key}-data of context '{name}' is not base64 of PEM text.") from error
 
