@@ -188,7 +188,10 @@ def _kubeconfig(auth: dict[str, Any]) -> Connection | None:
 
 
 def _read(path: str) -> dict[str, Any]:
-    import yaml
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingLibrary("PyYAML") from error
 
     try:
         with open(path, encoding="utf-8") as stream:
