@@ -62,9 +62,7 @@ def key_pair(directory: pathlib.Path, name: str) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     public = directory / f"{name}.pub"
     public.write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return Pair(public, _write_key(directory / f"{name}.key", key))
 
@@ -97,7 +95,7 @@ def write_kubeconfig(path: pathlib.Path, server: str, authority: Pair, client: P
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -117,9 +115,7 @@ def _name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _write(
-    directory: pathlib.Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
-) -> Pair:
+def _write(directory: pathlib.Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
     path = directory / f"{name}.crt"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return Pair(path, _write_key(directory / f"{name}.key", key))
