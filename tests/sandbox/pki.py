@@ -42,7 +42,7 @@ class Authority:
         self.pair = _write(directory, name, self._certificate, self._key)
 
     def issue(self, name: str, *, user: str, groups: tuple[str, ...] = (), hosts: tuple[str, ...] = ()) -> Pair:
-        """A certificate for a client (`user`, `groups`: how Kubernetes reads CN and O) that can serve `hosts` as well."""
+        """A client certificate (`user`, `groups`: how Kubernetes reads CN and O) that can serve `hosts` as well."""
         subject = x509.Name(
             [
                 *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
