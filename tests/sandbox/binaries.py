@@ -59,7 +59,13 @@ IN_PODS = (
     ),
     Binary("kserve-manager", "kserve", "github.com/kserve/kserve/cmd/manager", 120),
     Binary("kube-rbac-proxy", "kube-rbac-proxy", "github.com/brancz/kube-rbac-proxy/cmd/kube-rbac-proxy", 90),
-    Binary("cert-manager", "cert-manager", ".", 90),
+    Binary(
+        "cert-manager",
+        "cert-manager",
+        ".",
+        90,
+        (f"github.com/cert-manager/cert-manager/pkg/util.AppVersion={CERT_MANAGER_VERSION}",),
+    ),
     Binary("pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 180),
     Binary("pilot-agent", "istio", "istio.io/istio/pilot/cmd/pilot-agent", 20),
 )

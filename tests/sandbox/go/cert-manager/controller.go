@@ -134,7 +134,8 @@ func serveController(
 	healthzAddress string,
 	constructors map[string]controller.Constructor,
 ) error {
-	ctx, fail := context.WithCancelCause(ctx)
+	stop := ctx
+	ctx, fail := context.WithCancelCause(stop)
 	defer fail(nil)
 	factory, err := controller.NewContextFactory(ctx, configuration)
 	if err != nil {
@@ -177,27 +178,21 @@ func serveController(
 			fail(err)
 		}
 	}
-	if !shared.leaderElection.enabled {
+	if shared.leaderElection.enabled {
+		elector, err := newElector(clients, shared.leaderElection, health.LeaderHealthzAdaptor, work)
+		if err != nil {
+			return err
+		}
+		elector.Run(ctx)
+		fail(errors.New("lost the lease: another one leads now"))
+	} else {
 		work(ctx)
-		return causeOf(ctx)
 	}
-	elector, err := newElector(clients, shared.leaderElection, health.LeaderHealthzAdaptor, work)
-	if err != nil {
-		return err
+	if stop.Err() != nil {
+		// Told to stop, which is no failure.
+		return nil
 	}
-	elector.Run(ctx)
-	if ctx.Err() == nil {
-		return errors.New("lost the lease: another one leads now")
-	}
-	return causeOf(ctx)
-}
-
-// causeOf is nil if the context ended because the process was told to stop.
-func causeOf(ctx context.Context) error {
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
-		return cause
-	}
-	return nil
+	return context.Cause(ctx)
 }
 
 func newElector(
@@ -245,7 +240,7 @@ func runControllers(
 	}
 	clients.SharedInformerFactory.Start(ctx.Done())
 	clients.KubeSharedInformerFactory.Start(ctx.Done())
-	ended := make(chan error)
+	ended := make(chan error, len(controllers))
 	for name, one := range controllers {
 		log.Info("starting controller", "controller", name)
 		go func() {
@@ -256,11 +251,10 @@ func runControllers(
 			ended <- err
 		}()
 	}
-	var first error
 	for range controllers {
-		if err := <-ended; err != nil && first == nil {
+		if err := <-ended; err != nil {
 			return err
 		}
 	}
-	return first
+	return nil
 }

@@ -29,7 +29,7 @@ func runStartupAPICheck(ctx context.Context, arguments []string) error {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	var patience time.Duration
 	flags.StringVar(&rules.ExplicitPath, "kubeconfig", "", "kubeconfig file; without it the pod's service account is used")
-	flags.DurationVar(&patience, "wait", 0, "how long to try; once if 0")
+	flags.DurationVar(&patience, "wait", time.Minute, "how long to try")
 	flags.CountP("v", "v", "without effect: every failed try is printed")
 	if err := flags.Parse(arguments); err != nil {
 		return err
