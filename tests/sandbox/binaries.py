@@ -70,7 +70,13 @@ IN_PODS = (
     Binary("llm-d-inference-sim", "tools", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 110),
     Binary("kserve-manager", "kserve", "github.com/kserve/kserve/cmd/manager", 120),
     Binary("kube-rbac-proxy", "kube-rbac-proxy", "github.com/brancz/kube-rbac-proxy/cmd/kube-rbac-proxy", 90),
-    Binary("cert-manager", "cert-manager", ".", 90),
+    Binary(
+        "cert-manager",
+        "cert-manager",
+        ".",
+        90,
+        (f"github.com/cert-manager/cert-manager/pkg/util.AppVersion={CERT_MANAGER_VERSION}",),
+    ),
     Binary("pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 180),
     Binary("pilot-agent", "istio", "istio.io/istio/pilot/cmd/pilot-agent", 20),
 )
