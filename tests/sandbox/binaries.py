@@ -23,7 +23,7 @@ def module_version(folder: str, module: str) -> str:
 KUBERNETES_VERSION = module_version("kube", "k8s.io/kubernetes")
 HELM_VERSION = module_version("tools", "helm.sh/helm/v4")
 KSERVE_VERSION = module_version("kserve", "github.com/kserve/kserve")
-CERT_MANAGER_VERSION = "v1.21.1"
+CERT_MANAGER_VERSION = module_version("cert-manager", "github.com/cert-manager/cert-manager")
 
 
 @dataclasses.dataclass(frozen=True)
