@@ -323,7 +323,7 @@ class Kube:
         chosen = {key: value for key, value in (query or {}).items() if value != ""}
         url = f"{self.connection.host}{path}{'?' + urlencode(chosen) if chosen else ''}"
         try:
-            return self._pool.urlopen(
+            return self._pool.request(
                 method,
                 url,
                 body=None if body is None else json.dumps(body).encode(),

@@ -58,10 +58,11 @@ class Item:
 
 @dataclass
 class Outcome:
-    """What was done with all objects."""
+    """What was done with all objects; with an `error`, what was done before it."""
 
     items: list[Item] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    error: errors.KubeError | None = None
 
     @property
     def changed(self) -> bool:
@@ -95,7 +96,7 @@ def ref_of(kube: Kube, definition: dict[str, Any]) -> Ref:
 
 
 def present(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -> Outcome:
-    """Apply the definitions in their order and wait until all are usable."""
+    """Apply the definitions in their order and wait until all are usable. Never raises a KubeError: see Outcome.error."""
     deadline = time.monotonic() + settings.wait_timeout_seconds
     outcome = Outcome()
     try:
@@ -104,22 +105,29 @@ def present(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -
             outcome.items.append(_apply(kube, definition, outcome, settings, deadline))
     except errors.KubeError as error:
         error.add(_done_before(outcome))
-        raise
+        outcome.error = error
+        return outcome
     if settings.wait and not settings.check_mode:
-        wait_until_ready(kube, outcome.items, settings, deadline)
+        try:
+            wait_until_ready(kube, outcome.items, settings, deadline)
+        except errors.KubeError as error:
+            outcome.error = error
     return outcome
 
 
 def absent(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -> Outcome:
-    """Delete the objects in reverse order, each gone before the next: what a finalizer needs must outlive its object."""
+    """Delete the objects in reverse order, each gone before the next: what a finalizer needs must outlive its object.
+
+    Never raises a KubeError: see Outcome.error.
+    """
     deadline = time.monotonic() + settings.wait_timeout_seconds
     outcome = Outcome()
     try:
         for definition in reversed(definitions):
-            outcome.items.append(_delete(kube, definition, outcome, settings, deadline))
+            _delete(kube, definition, outcome, settings, deadline)
     except errors.KubeError as error:
         error.add(_done_before(outcome))
-        raise
+        outcome.error = error
     return outcome
 
 
@@ -231,7 +239,7 @@ def _await_definition_of(
         )
 
 
-def _delete(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: Settings, deadline: float) -> Item:
+def _delete(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: Settings, deadline: float) -> None:
     ref = ref_of(kube, definition)
     try:
         live = kube.get(ref)
@@ -239,20 +247,20 @@ def _delete(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: 
         live = None
     before = _manifest.state(live)
     if live is None:
-        return Item(ref, "unchanged", {}, {}, {})
-    if _manifest.created_by(live) != settings.field_manager:
+        outcome.items.append(Item(ref, "unchanged", {}, {}, {}))
+    elif _manifest.created_by(live) != settings.field_manager:
         outcome.warn(
             f"{ref} was not created by {settings.field_manager} (it has no annotation {_manifest.CREATED_BY} that says so) "
             "and stays as it is. Delete it by hand if it is to go."
         )
-        return Item(ref, "unchanged", before, before, live)
-    item = Item(ref, "deleted", before, {}, {}, predicted=settings.check_mode)
-    if settings.check_mode:
-        return item
-    left = kube.delete(ref, uid=live["metadata"]["uid"])
-    if left is not None and settings.wait:
-        _wait_until_gone(kube, ref, live["metadata"]["uid"], settings, deadline)
-    return item
+        outcome.items.append(Item(ref, "unchanged", before, before, live))
+    elif settings.check_mode:
+        outcome.items.append(Item(ref, "deleted", before, {}, {}, predicted=True))
+    else:
+        left = kube.delete(ref, uid=live["metadata"]["uid"])
+        outcome.items.append(Item(ref, "deleted", before, {}, {}))
+        if left is not None and settings.wait:
+            _wait_until_gone(kube, ref, live["metadata"]["uid"], settings, deadline)
 
 
 def _wait_until_gone(kube: Kube, ref: Ref, uid: str, settings: Settings, deadline: float) -> None:
@@ -351,17 +359,18 @@ def _verdict(view: Any, item: Item) -> Any:
 
 
 class _Reporter:
-    """Passes on what changed, but not more often than every few seconds."""
+    """Passes on news, but not more often than every few seconds, and without news a sign of life each minute."""
 
-    _EVERY_SECONDS = 10.0
+    _NEWS_SECONDS = 10.0
+    _LIFE_SECONDS = 60.0
 
     def __init__(self, progress: Callable[[str], None]) -> None:
         self._progress = progress
-        self._last_text = ""
-        self._last_time = time.monotonic()
+        self._text = ""
+        self._begin = self._last = time.monotonic()
 
     def __call__(self, text: str) -> None:
         now = time.monotonic()
-        if text != self._last_text and now - self._last_time >= self._EVERY_SECONDS:
-            self._progress(text)
-            self._last_text, self._last_time = text, now
+        if now - self._last >= (self._NEWS_SECONDS if text != self._text else self._LIFE_SECONDS):
+            self._progress(f"{text} ({now - self._begin:.0f} s)")
+            self._text, self._last = text, now

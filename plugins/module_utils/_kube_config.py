@@ -188,7 +188,10 @@ def _kubeconfig(auth: dict[str, Any]) -> Connection | None:
 
 
 def _read(path: str) -> dict[str, Any]:
-    import yaml
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingLibrary("PyYAML") from error
 
     try:
         with open(path, encoding="utf-8") as stream:
@@ -235,7 +238,7 @@ def _from_kubeconfig(
         if not encoded:
             return None
         try:
-            return base64.b64decode(encoded).decode()
+            return base64.b64decode("".join(encoded.split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError, ValueError) as error:
             raise ConfigError(f"{source}: {key}-data of context '{name}' is not base64 of PEM text.") from error
 

@@ -121,8 +121,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 objects:
-  description: What was done with each object, in the order in which it was done.
-  returned: success
+  description: What was done with each object, in the order in which it was done; after a failure, what was done before it.
+  returned: always
   type: list
   elements: dict
   contains:
@@ -176,6 +176,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_config impo
     secrets,
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors import KubeError
+from ansible_collections.llmstack.serving.plugins.module_utils._progress import report
 
 
 def main() -> None:
@@ -204,6 +205,7 @@ def main() -> None:
         check_mode=module.check_mode,
         wait=params["wait"],
         wait_timeout_seconds=params["wait_timeout"],
+        progress=report,
     )
     act = _kube_apply.present if params["state"] == "present" else _kube_apply.absent
     try:
@@ -214,11 +216,14 @@ def main() -> None:
         module.fail_json(msg=str(error))
     for warning in outcome.warnings:
         module.warn(warning)
-    module.exit_json(
-        changed=outcome.changed,
-        objects=[item.result() for item in outcome.items],
-        diff=outcome.diff(),
-    )
+    result = {
+        "changed": outcome.changed,
+        "objects": [item.result() for item in outcome.items],
+        "diff": outcome.diff(),
+    }
+    if outcome.error:
+        module.fail_json(msg=str(outcome.error), **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

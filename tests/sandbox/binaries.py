@@ -6,11 +6,24 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
-KUBERNETES_VERSION = "v1.35.4"
-KSERVE_VERSION = "v0.20.0"
-CERT_MANAGER_VERSION = "v1.21.1"
-HELM_VERSION = "v4.2.4"
+from .layout import GO_MODULES
+
+
+def module_version(folder: str, module: str) -> str:
+    """The version of `module` that go.mod in `folder` builds with: the one place where versions are pinned."""
+    match = re.search(
+        rf"^\s*(?:require )?{re.escape(module)} (v\S+)", (GO_MODULES / folder / "go.mod").read_text(), re.M
+    )
+    assert match, f"go.mod of {folder} does not require {module}"
+    return match[1]
+
+
+KUBERNETES_VERSION = module_version("kube", "k8s.io/kubernetes")
+HELM_VERSION = module_version("tools", "helm.sh/helm/v4")
+KSERVE_VERSION = module_version("kserve", "github.com/kserve/kserve")
+CERT_MANAGER_VERSION = module_version("cert-manager", "github.com/cert-manager/cert-manager")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +67,16 @@ IN_PODS = (
     Binary("coredns", "tools", "github.com/coredns/coredns", 60),
     Binary("pause", "tools", "sandbox.invalid/tools/pause", 2),
     Binary("vllm", "tools", "sandbox.invalid/tools/vllm", 2),
-    Binary(
-        "llm-d-inference-sim", "tools", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 110
-    ),
+    Binary("llm-d-inference-sim", "tools", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 110),
     Binary("kserve-manager", "kserve", "github.com/kserve/kserve/cmd/manager", 120),
     Binary("kube-rbac-proxy", "kube-rbac-proxy", "github.com/brancz/kube-rbac-proxy/cmd/kube-rbac-proxy", 90),
-    Binary("cert-manager", "cert-manager", ".", 90),
+    Binary(
+        "cert-manager",
+        "cert-manager",
+        ".",
+        90,
+        (f"github.com/cert-manager/cert-manager/pkg/util.AppVersion={CERT_MANAGER_VERSION}",),
+    ),
     Binary("pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 180),
     Binary("pilot-agent", "istio", "istio.io/istio/pilot/cmd/pilot-agent", 20),
 )

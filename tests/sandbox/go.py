@@ -237,6 +237,9 @@ def _go_cache_is_warm() -> bool:
 
 
 def _build_all(missing: Sequence[Binary], keys: dict[str, str], toolchain: _Toolchain) -> None:
+    for abandoned in (cache_directory() / "bin").glob(".*"):
+        # Only a killed build leaves one, and we hold the lock.
+        shutil.rmtree(abandoned, ignore_errors=True)
     started = time.monotonic()
     expected_total = sum(binary.seconds for binary in missing)
     expected_done = 0
@@ -292,7 +295,9 @@ def _watch(process: subprocess.Popen[bytes], title: str, left_seconds: float, st
             spent = time.monotonic() - started
             left = max(0.0, left_seconds - spent)
             line = f"{title}: {spent:.0f} s, about {left / 60:.0f} min left for all"
-            print(f"\r\033[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
+            print(
+                f"\r\033[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True
+            )
     if sys.stdout.isatty():
         print("\r\033[K", end="", flush=True)
 

@@ -174,8 +174,6 @@ def _start_holder(layout: Layout, slot: int, ranges: Ranges, *, real_node: bool)
             # Its own session: it goes on when the terminal of `up` goes away.
             start_new_session=True,
         )
-    record = {"pid": process.pid, "started": _start_time(process.pid)}
-    (layout.configuration / "holder.json").write_text(json.dumps(record))
     if real_node:
         wait_until("A process in the new namespaces", lambda: _children(process.pid), 10, 0.02)
         host.connect(layout, ranges, _children(process.pid)[0])
@@ -235,22 +233,29 @@ def _locked(layout: Layout) -> Iterator[None]:
 
 
 def _holder(layout: Layout) -> int | None:
-    """The process to kill, if it is still the one that was started (a process number can be given out again)."""
-    try:
-        record = json.loads((layout.configuration / "holder.json").read_text())
-    except (OSError, ValueError):
-        return None
-    pid: int = record["pid"]
-    return pid if _start_time(pid) == record["started"] else None
+    """The outermost process of the sandbox: the one to kill.
+
+    It is found by its command line, not by a recorded number: a run that was killed in the very moment of the start has
+    recorded nothing, and a number can be given out again.
+    """
+    words = os.fsencode("\0".join(["sandbox.holder", str(layout.root), ""]))
+    found = [int(path.parent.name) for path in pathlib.Path("/proc").glob("[0-9]*/cmdline") if words in _read(path)]
+    # In its PID namespace the holder itself is a child of `unshare` with the same words.
+    return min(found, key=lambda pid: (_parent(pid) in found, pid), default=None)
 
 
-def _start_time(pid: int) -> str | None:
-    """Field 22 of /proc/PID/stat: clock ticks since boot; None when the process is gone or a zombie."""
+def _read(path: pathlib.Path) -> bytes:
+    """Content of a file in /proc: empty once the process is gone or a zombie."""
     try:
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return path.read_bytes()
     except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
+        return b""
+
+
+def _parent(pid: int) -> int:
+    """Field 4 of /proc/PID/stat; 0 when the process is gone."""
+    fields = _read(pathlib.Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
 
 
 def _children(pid: int) -> list[int]:

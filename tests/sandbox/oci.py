@@ -48,7 +48,7 @@ class LayerWriter:
     """Writes one reproducible, uncompressed layer (compression would cost more than the loopback it saves)."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        self._tar = tarfile.open(path, "w", format=tarfile.GNU_FORMAT)
+        self._tar = tarfile.open(path, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115 - closed in __exit__
         self._directories: set[str] = set()
 
     def __enter__(self) -> LayerWriter:

@@ -42,7 +42,7 @@ class Authority:
         self.pair = _write(directory, name, self._certificate, self._key)
 
     def issue(self, name: str, *, user: str, groups: tuple[str, ...] = (), hosts: tuple[str, ...] = ()) -> Pair:
-        """A certificate for a client (`user`, `groups`: how Kubernetes reads CN and O) that can serve `hosts` as well."""
+        """A client certificate (`user`, `groups`: how Kubernetes reads CN and O) that can serve `hosts` as well."""
         subject = x509.Name(
             [
                 *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
@@ -62,9 +62,7 @@ def key_pair(directory: pathlib.Path, name: str) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     public = directory / f"{name}.pub"
     public.write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return Pair(public, _write_key(directory / f"{name}.key", key))
 
@@ -97,7 +95,7 @@ def write_kubeconfig(path: pathlib.Path, server: str, authority: Pair, client: P
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -117,9 +115,7 @@ def _name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _write(
-    directory: pathlib.Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
-) -> Pair:
+def _write(directory: pathlib.Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
     path = directory / f"{name}.crt"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return Pair(path, _write_key(directory / f"{name}.key", key))

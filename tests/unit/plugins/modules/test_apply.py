@@ -181,6 +181,7 @@ def test_failure_in_the_middle_says_what_was_done(api: Any, run: Any) -> None:
     result = run(definitions=[CONFIG, {**CONFIG, "metadata": {"name": "d", "namespace": "models"}}])
     assert result["failed"] is True
     assert "Done before this failure: created ConfigMap models/c." in result["msg"]
+    assert (result["changed"], actions(result)) == (True, ["created"])
 
 
 def test_deletes_in_reverse_order_and_only_once(api: Any, run: Any) -> None:
@@ -287,6 +288,7 @@ def test_timeout_says_what_each_object_lacks(api: Any, run: Any) -> None:
     assert result["msg"].startswith(
         "Not ready after 1 s (wait_timeout): Deployment models/e: 1 of 2 pods are available."
     )
+    assert (result["changed"], actions(result)) == (True, ["created"])
 
 
 def test_failure_ends_the_wait_at_once(api: Any, run: Any) -> None:

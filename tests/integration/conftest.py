@@ -1,0 +1,68 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sandbox cluster that `make test` has started, for every integration test."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.kube import Cluster
+from tools import checkout
+
+ENDPOINTS = checkout.ROOT / ".sandbox" / "endpoints.json"
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> dict[str, Any]:
+    """What `.sandbox/endpoints.json` says: kubeconfig, registry, s3, helm, model, audit_log ..."""
+    if not ENDPOINTS.exists():
+        pytest.fail("The sandbox is not up: `make test` starts it, or run `make sandbox` first.")
+    endpoints: dict[str, Any] = json.loads(ENDPOINTS.read_text())
+    return endpoints
+
+
+@pytest.fixture(scope="session")
+def real_node(sandbox: dict[str, Any]) -> None:
+    """For tests whose pods must run. Without it they are named as unproven at the end of the run."""
+    if not sandbox["real_node"]:
+        pytest.skip("UNPROVEN: needs the sandbox's real node (root on Linux)")
+
+
+@pytest.fixture(scope="session")
+def cluster(sandbox: dict[str, Any]) -> Cluster:
+    """The API server, asked without the collection's own code."""
+    return Cluster(Path(sandbox["kubeconfig"]))
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A fresh namespace, gone after the test."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    cluster.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def audit(sandbox: dict[str, Any]) -> Callable[[], list[dict[str, Any]]]:
+    """The API server's audit events since the test began."""
+    log = Path(sandbox["audit_log"])
+    begin = log.stat().st_size
+
+    def events() -> list[dict[str, Any]]:
+        # The API server writes an event when it has answered; the last ones may be on their way.
+        time.sleep(0.5)
+        with log.open("rb") as file:
+            # A rotated log begins anew.
+            file.seek(begin if log.stat().st_size >= begin else 0)
+            return [json.loads(line) for line in file.read().splitlines() if line.endswith(b"}")]
+
+    return events

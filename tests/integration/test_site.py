@@ -1,0 +1,141 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job: site.yml on the sandbox ends with a model that answers, and running it again changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from sandbox.kube import Cluster
+from tools.playbook import ansible_playbook, recap, writes
+
+SITE = ("-i", "inventories/local", "playbooks/site.yml")
+pytestmark = pytest.mark.usefixtures("real_node")
+
+
+@pytest.fixture(scope="module")
+def site() -> subprocess.CompletedProcess[str]:
+    """A run that ended well, whatever the cluster was like before."""
+    done = ansible_playbook(*SITE)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+    return done
+
+
+@pytest.fixture
+def printed_curl(site: subprocess.CompletedProcess[str]) -> str:
+    match = re.search(r"\bcurl .*?/v1/chat/completions.*", _last_messages(site.stdout))
+    assert match, site.stdout[-3000:]
+    return match[0]
+
+
+def _last_messages(output: str) -> str:
+    """What the run printed for a person, with the quoting of Ansible's output undone."""
+    texts = re.findall(r'"msg": (\[.*?\]|".*?")\n', output, re.DOTALL)
+    lines: list[str] = []
+    for text in texts:
+        content = json.loads(text)
+        lines += content if isinstance(content, list) else content.splitlines()
+    return "\n".join(lines)
+
+
+def test_the_printed_curl_command_works_as_printed(printed_curl: str) -> None:
+    done = subprocess.run(["bash", "-c", printed_curl], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+    assert answer["choices"][0]["message"]["content"]
+    words = shlex.split(printed_curl)
+    assert any(word.lower().startswith("host: ") for word in words), "the gateway routes by the Host header"
+
+
+def test_the_second_run_changes_nothing_and_takes_under_a_minute(
+    site: subprocess.CompletedProcess[str], audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    begin = time.monotonic()
+    again = ansible_playbook(*SITE)
+    seconds = time.monotonic() - begin
+    assert again.returncode == 0, again.stdout[-8000:] + again.stderr
+    assert recap(again.stdout)["changed"] == 0, again.stdout
+    assert recap(again.stdout)["failed"] == 0
+    assert writes(audit()) == []
+    assert seconds < 60
+
+
+def test_check_mode_with_diff_says_no_change_and_writes_nothing(
+    site: subprocess.CompletedProcess[str], audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    done = ansible_playbook(*SITE, "--check", "--diff")
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+    assert recap(done.stdout)["changed"] == 0, done.stdout
+    assert writes(audit()) == []
+
+
+def test_the_model_came_from_s3_through_kserves_own_initializer(
+    site: subprocess.CompletedProcess[str], cluster: Cluster, sandbox: dict[str, Any]
+) -> None:
+    """Not a copy on the node: the pod's init container is KServe's and read the bucket that the role filled."""
+    pods = cluster.get("/api/v1/pods?labelSelector=serving.kserve.io%2Finferenceservice")["items"]
+    assert pods
+    for pod in pods:
+        assert pod["spec"]["nodeName"] == "sandbox"
+        [initializer] = pod["status"]["initContainerStatuses"]
+        assert initializer["image"].rpartition(":")[0].endswith("kserve/storage-initializer")
+        assert initializer["state"]["terminated"]["exitCode"] == 0
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        log = cluster.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}/log?container=storage-initializer")[1]
+        assert "s3://" in str(log)
+        engine = cluster.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}/log?container=kserve-container")[1]
+        assert "safetensors files" in str(engine)
+        limits = [container["resources"].get("limits", {}) for container in pod["spec"]["containers"]]
+        assert {"1"} == {limit["nvidia.com/gpu"] for limit in limits if "nvidia.com/gpu" in limit}
+
+
+def test_the_bucket_holds_what_was_on_disk(site: subprocess.CompletedProcess[str], sandbox: dict[str, Any]) -> None:
+    s3 = sandbox["s3"]
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3["endpoint_url"],
+        region_name=s3["region"],
+        aws_access_key_id=s3["access_key_id"],
+        aws_secret_access_key=s3["secret_access_key"],
+    )
+    stored = {}
+    for bucket in client.list_buckets()["Buckets"]:
+        for entry in client.list_objects_v2(Bucket=bucket["Name"]).get("Contents", []):
+            body = client.get_object(Bucket=bucket["Name"], Key=entry["Key"])["Body"].read()
+            stored[entry["Key"].rpartition("/")[2]] = hashlib.sha256(body).hexdigest()
+    for path in Path(sandbox["model"]).iterdir():
+        assert stored[path.name] == hashlib.sha256(path.read_bytes()).hexdigest(), path.name
+
+
+def test_the_report_is_where_the_run_says(site: subprocess.CompletedProcess[str], sandbox: dict[str, Any]) -> None:
+    shown = re.search(r"(/\S+\.json)", _last_messages(site.stdout).splitlines()[-1])
+    assert shown, _last_messages(site.stdout)
+    report = json.loads(Path(shown[1]).read_text())
+    assert {check["result"] for check in report["checks"]} <= {"pass", "skip"}
+    assert any(check["result"] == "pass" for check in report["checks"])
+
+
+def test_no_secret_reaches_the_output(site: subprocess.CompletedProcess[str], sandbox: dict[str, Any]) -> None:
+    done = ansible_playbook(*SITE, "--tags", "model_storage", "-vvv", "--diff")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert sandbox["s3"]["secret_access_key"] not in done.stdout + done.stderr
+
+
+def test_a_tag_works_alone(site: subprocess.CompletedProcess[str]) -> None:
+    done = ansible_playbook(*SITE, "--tags", "kserve")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert recap(done.stdout)["changed"] == 0
