@@ -53,6 +53,13 @@ def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path]) -> 
     print(f"Made images and charts: {time.monotonic() - started:.0f} s", flush=True)
 
 
+def provide_charts(layout: Layout, address: str, binaries: dict[str, pathlib.Path]) -> None:
+    """For a sandbox that runs no pod: `--check` needs no image, but Helm reads the charts."""
+    with tempfile.TemporaryDirectory(dir=_made(cache_directory() / "tmp")) as work:
+        _push_charts(address, str(binaries["helm"]), pathlib.Path(work))
+    _write_manifests(layout.manifests)
+
+
 def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> None:
     def layer(name: str, files: dict[str, pathlib.Path], directories: tuple[str, ...] = ()) -> pathlib.Path:
         path = work / f"{name}.tar"
@@ -177,8 +184,8 @@ def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
     cert_manager = go.module_directory("cert-manager", "github.com/cert-manager/cert-manager") / "deploy/charts"
     charts = [
         (cert_manager / "cert-manager", "jetstack/charts", CERT_MANAGER_VERSION),
-        (istio / "base", "istio-release/charts", ISTIO_VERSION),
-        (istio / "istio-control/istio-discovery", "istio-release/charts", ISTIO_VERSION),
+        (istio / "base", "istio/release/charts", ISTIO_VERSION),
+        (istio / "istio-control/istio-discovery", "istio/release/charts", ISTIO_VERSION),
     ]
     for name in ("kserve-crd", "kserve-resources"):
         charts.append((kserve / name, "kserve/charts", KSERVE_VERSION))

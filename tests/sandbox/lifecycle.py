@@ -127,6 +127,8 @@ def _start(layout: Layout, binaries: dict[str, pathlib.Path], *, real_node: bool
     wait_until("The start of all processes", lambda: _has_started(layout), 180)
     if real_node:
         images.provide(layout, registry, binaries)
+    else:
+        images.provide_charts(layout, registry, binaries)
     cluster = Cluster(layout.kubeconfig)
     cluster_setup.set_up(cluster, ranges, real_node=real_node)
     model.write(layout.models / "tiny-llama")
