@@ -164,6 +164,8 @@ def test_preflight_knows_every_role_and_collection_wide_variable() -> None:
     texts = [text_of(role) for role in ROLES] + [(ROOT / "playbooks" / name).read_text() for name in PLAYBOOKS]
     read = set(re.findall(r"\bllmstack_\w+", "\n".join(texts)))
     assert variables["__preflight_collection_variables"] == sorted(read)
+    documented = set(re.findall(r"`(llmstack_\w+)`", (ROOT / "docs" / "getting-started.md").read_text()))
+    assert documented == read
 
 
 def test_preflight_asks_for_the_python_packages_that_are_declared() -> None:
