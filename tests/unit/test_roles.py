@@ -519,9 +519,9 @@ def validation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("case", JUDGED)
 def test_validation_judges_the_answers(validation: dict[str, Any], case: str) -> None:
     checks = validation[case]["report"]["checks"]
-    assert [check["status"] for check in checks] == JUDGED[case][1]
+    assert [check["result"] for check in checks] == JUDGED[case][1]
     assert all(check["evidence"] for check in checks)
-    assert all(check.get("remedy") for check in checks if check["status"] == "fail")
+    assert all(check.get("remedy") for check in checks if check["result"] == "fail")
     assert validation[case]["summary"][-1] == f"Report:   /reports/{case}-validation.json"
 
 
