@@ -136,6 +136,7 @@ def _run(*command: str) -> None:
 
 
 def _prepare_namespaces(layout: Layout, ranges: Ranges) -> None:
+    _make_control_groups(layout)
     _wait_for_link()
     for command in (
         ("ip", "link", "set", "lo", "up"),
@@ -154,6 +155,19 @@ def _prepare_namespaces(layout: Layout, ranges: Ranges) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(value)
         _run("mount", "--bind", str(copy), f"/proc/sys/{name}")
+
+
+def _make_control_groups(layout: Layout) -> None:
+    """The groups below which the kubelet puts its pods: one in every hierarchy of version 1, one in all of version 2."""
+    hierarchies = [path.parent for path in pathlib.Path("/sys/fs/cgroup").glob("*/cgroup.procs")]
+    version_2 = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    for hierarchy in [pathlib.Path("/sys/fs/cgroup")] if version_2 else hierarchies:
+        group = hierarchy / layout.name
+        group.mkdir(exist_ok=True)
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            # Version 1 lets no process into a group where these are empty, and children do not inherit them.
+            if (hierarchy / setting).exists():
+                (group / setting).write_text((hierarchy / setting).read_text())
 
 
 def _wait_for_link() -> None:

@@ -338,7 +338,7 @@ class _Writer:
             address: {self.address}
             failCgroupV1: false
             cgroupDriver: cgroupfs
-            cgroupsPerQOS: false
+            # Pods below a group of our own: of a group that all share nobody could say whose the left-overs are.
             cgroupRoot: /{self.layout.name}
             enforceNodeAllocatable: []
             containerRuntimeEndpoint: unix:///run/containerd.sock
