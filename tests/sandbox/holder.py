@@ -158,7 +158,7 @@ def _prepare_namespaces(layout: Layout, ranges: Ranges) -> None:
 
 
 def _make_control_groups(layout: Layout) -> None:
-    """The groups below which the kubelet puts its pods: one in every hierarchy of version 1, one in all of version 2."""
+    """The groups below which the kubelet puts its pods: one in every hierarchy of version 1, one for version 2."""
     hierarchies = [path.parent for path in pathlib.Path("/sys/fs/cgroup").glob("*/cgroup.procs")]
     version_2 = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
     for hierarchy in [pathlib.Path("/sys/fs/cgroup")] if version_2 else hierarchies:

@@ -182,7 +182,9 @@ def test_preflight_asks_for_the_python_packages_that_are_declared() -> None:
 def test_an_inventory_sets_only_variables_that_a_role_reads(inventory: str) -> None:
     known = {name for role in ROLES for name in specification(role)["main"]["options"]}
     known |= set(load(ROOT / "roles" / "preflight" / "vars" / "main.yml")["__preflight_collection_variables"])
-    known |= {"ansible_connection", "ansible_pipelining", "ansible_python_interpreter"} | ({"sandbox"} if inventory == "local" else set())
+    known |= {"ansible_connection", "ansible_pipelining", "ansible_python_interpreter"} | (
+        {"sandbox"} if inventory == "local" else set()
+    )
     folder = ROOT / "inventories" / inventory
     for path in [*folder.glob("group_vars/*.yml"), *folder.glob("host_vars/*.yml")]:
         assert set(load(path)) <= known, path
