@@ -24,7 +24,7 @@ import urllib.error
 import urllib.request
 
 from .layout import CHECKOUT, Layout, Ranges, cache_directory
-from .plan import Plan, Process
+from .plan import KUBELET_DIRECTORY, Plan, Process
 
 READY_TIMEOUT_SECONDS = 120
 PR_SET_PDEATHSIG = 1
@@ -149,6 +149,8 @@ def _prepare_namespaces(layout: Layout, ranges: Ranges) -> None:
     # What the node writes outside its own directories goes to memory of this mount namespace, never to the host.
     for directory in ("/run", "/var/log", "/var/lib"):
         _hide(pathlib.Path(directory), keep=(CHECKOUT, layout.root, cache_directory()))
+    # At its usual, short place: a checkout may lie so deep that the kubelet's sockets would have too long a name.
+    _bind(layout.node / "kubelet", pathlib.Path(KUBELET_DIRECTORY))
     settings = pathlib.Path("/run/kernel-settings")
     for name, value in KERNEL_SETTINGS.items():
         copy = settings / name
@@ -176,6 +178,11 @@ def _wait_for_link() -> None:
         if time.monotonic() > deadline:
             raise SystemExit("the link to the host did not appear within 30 s")
         time.sleep(0.05)
+
+
+def _bind(source: pathlib.Path, target: pathlib.Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    _run("mount", "--bind", str(source), str(target))
 
 
 def _hide(directory: pathlib.Path, keep: tuple[pathlib.Path, ...]) -> None:

@@ -23,6 +23,8 @@ REGION = "us-east-1"
 API_PORT = 6443
 REGISTRY_PORT = 5000
 S3_PORT = 7070
+# Inside the node's own mount namespace.
+KUBELET_DIRECTORY = "/var/lib/kubelet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,7 +377,7 @@ class _Writer:
                     str(self.binaries["kubelet"]),
                     f"--config={kubelet_configuration}",
                     f"--kubeconfig={kubelet}",
-                    f"--root-dir={node}/kubelet",
+                    f"--root-dir={KUBELET_DIRECTORY}",
                     "--hostname-override=sandbox",
                     f"--node-ip={self.address}",
                     "--node-labels=nvidia.com/gpu.present=true",
