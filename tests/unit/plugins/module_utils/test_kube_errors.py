@@ -100,7 +100,8 @@ def test_overtaken_write_is_a_conflict_without_owners() -> None:
 def test_unknown_fields_name_their_paths() -> None:
     found = error(
         500,
-        "failed to create typed patch object (m/e; apps/v1, Kind=Deployment): .spec.replica: field not declared in schema",
+        "failed to create typed patch object (m/e; apps/v1, Kind=Deployment): "
+        ".spec.replica: field not declared in schema",
     )
     assert isinstance(found, errors.Invalid)
     assert "unknown field .spec.replica." in str(found)
@@ -117,13 +118,13 @@ def test_unknown_fields_name_their_paths() -> None:
     ("message", "text"),
     [
         (
-            "failed to create typed patch object (m/e; apps/v1, Kind=Deployment): .spec.replicas: expected numeric (int or float), "
-            "got string",
+            "failed to create typed patch object (m/e; apps/v1, Kind=Deployment): "
+            ".spec.replicas: expected numeric (int or float), got string",
             ": .spec.replicas: expected numeric (int or float), got string.",
         ),
         (
-            "failed to convert new object (m/e; apps/v1, Kind=Deployment) to proper version: unable to convert unstructured "
-            "object to apps/v1, Kind=Deployment: quantities must match the regular expression",
+            "failed to convert new object (m/e; apps/v1, Kind=Deployment) to proper version: "
+            "unable to convert unstructured object to apps/v1, Kind=Deployment: quantities must match the regular expression",
             "definition: unable to convert unstructured object to apps/v1, Kind=Deployment: quantities must match",
         ),
     ],
