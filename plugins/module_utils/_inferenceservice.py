@@ -108,10 +108,11 @@ def manifest(options: dict[str, Any], *, keda: bool) -> dict[str, Any]:
         predictor["model"] = model
     annotations = {**(options.get("annotations") or {}), DEPLOYMENT_MODE: mode}
     scaling, class_ = _scaling(options, mode, keda)
-    predictor |= scaling
+    predictor = {key: value for key, value in {**predictor, **scaling}.items() if value is not None}
     if class_:
         annotations[AUTOSCALER_CLASS] = class_
-    annotations[STOP] = "true" if options.get("state") == "stopped" else "false"
+    if options.get("state") == "stopped":
+        annotations[STOP] = "true"
     spec: dict[str, Any] = {"predictor": predictor}
     if transformer := options.get("transformer"):
         spec["transformer"] = _transformer(transformer)
@@ -232,8 +233,9 @@ def _scaling(options: dict[str, Any], mode: str, keda: bool) -> tuple[dict[str, 
         }, class_
     if metric:
         scaling["scaleMetric"] = metric
-    # Without a class KServe makes an HPA for CPU, useful for no engine on GPUs: that must be asked for.
-    return scaling, class_ or ("hpa" if metric or options.get("auto_scaling") else "none")
+    # Without a class KServe makes an HPA for CPU even for one replica: only where something is to scale.
+    scales = metric or scaling or (options.get("max_replicas") or 0) > (options.get("min_replicas") or 1)
+    return scaling, class_ or ("hpa" if scales else "none")
 
 
 def _engine_scaling(options: dict[str, Any], keda: bool) -> dict[str, Any]:

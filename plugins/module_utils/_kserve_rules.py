@@ -185,6 +185,7 @@ def _one_implementation(manifest: Manifest) -> Iterator[str]:
     predictor = _predictor(manifest)
     found = [key for key in ("model", *_FRAMEWORKS) if predictor.get(key) is not None]
     if len(found) > 1:
+        # Not refused for a framework beside `model`: inference_service_defaults.go silently overwrites the model.
         yield f"The predictor must have exactly one of model and containers, not {' and '.join(found)}."
     elif not found and not predictor.get("containers"):
         yield "Nothing says what to serve: give model_format (with storage_uri), or containers in definition."

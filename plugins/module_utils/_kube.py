@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import ssl
 
 FIELD_MANAGER = "llmstack.serving"
-# Built-in kinds (plural name, namespaced): asking the API server for what never changes would cost a request per group.
+# Kinds (plural name, namespaced) whose names never change: asking the API server for them would cost a request per group.
 _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
     "v1": {
         "ConfigMap": ("configmaps", True),
@@ -66,6 +66,7 @@ _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "scheduling.k8s.io/v1": {"PriorityClass": ("priorityclasses", False)},
     "storage.k8s.io/v1": {"StorageClass": ("storageclasses", False)},
+    "serving.kserve.io/v1beta1": {"InferenceService": ("inferenceservices", True)},
 }
 _ATTEMPTS = 4
 _TIMEOUT_SECONDS = 30.0

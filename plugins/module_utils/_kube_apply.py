@@ -39,7 +39,8 @@ class Item:
     """What was done with one object.
 
     `before` and `after` are its described state (see _manifest.state), `was` the whole object before the change ({} if it
-    did not exist) and `resource` as it was served last.
+    did not exist) and `resource` as it was served last. `related` are the workloads and pods of an InferenceService that
+    was waited for.
     """
 
     ref: Ref
@@ -49,6 +50,7 @@ class Item:
     resource: dict[str, Any]
     was: dict[str, Any] = field(default_factory=dict)
     predicted: bool = False
+    related: list[dict[str, Any]] = field(default_factory=list)
 
     def result(self) -> dict[str, Any]:
         return {

@@ -63,15 +63,35 @@ def wait_until_ready(kube: Kube, items: list[Item], settings: Settings, deadline
         report(_told(lacking))
         return None
 
-    lacking, view = wait_until(kube, _selections(items), decide, deadline)
+    view = _glance(kube, items)
+    lacking = decide(view) if view else None
+    if lacking != []:
+        lacking, view = wait_until(kube, _selections(items), decide, deadline)
     for item in items:
         item.resource = _found(view, item) or item.resource
+        if item.ref.kind == "InferenceService":
+            seen = observed(view, item.resource, look)
+            item.related = [*seen.workloads, *seen.pods]
     if lacking == []:
         return
     if lacking is None:
         told = _told([(item, verdict) for item, verdict in verdicts(view) if verdict.state != "ready"])
         raise errors.WaitFailed(f"Not ready after {settings.wait_timeout_seconds:g} s (wait_timeout): {told}.")
     raise errors.WaitFailed(f"Failed: {_told([pair for pair in lacking if pair[1].state == 'failed'])}")
+
+
+def _glance(kube: Kube, items: list[Item]) -> View:
+    """What unchanged objects look like without a watch: two requests a namespace instead of six. Empty if there are others."""
+    if any(item.action != "unchanged" for item in items):
+        return {}
+    view: View = {}
+    for chosen in _selections(items):
+        same = [item for item in items if (item.ref.api_version, item.ref.kind) == (chosen.api_version, chosen.kind)]
+        found = [item.resource for item in same] or kube.list(
+            chosen.api_version, chosen.kind, chosen.namespace, labels=chosen.labels
+        )[0]
+        view[chosen] = {(each["metadata"].get("namespace", ""), each["metadata"]["name"]): each for each in found}
+    return view
 
 
 class Look:

@@ -237,7 +237,15 @@ def inference_service(manifest: dict[str, Any], workloads: Iterable[dict[str, An
         wanted = ((spec.get(component) or {}).get("annotations") or {}).get(SPEC_HASH)
         if wanted and wanted not in (_template_hash(workload) for workload in own if _is(component, workload)):
             return progressing(_not_seen(component, model))
+    least = (spec.get("predictor") or {}).get("minReplicas") or 0
     for workload in own:
+        # Scaling changes no pod and so no hash.
+        if (
+            _is("predictor", workload)
+            and workload.get("kind") == "Deployment"
+            and workload["spec"].get("replicas", 1) < least
+        ):
+            return progressing(f"Deployment {workload['metadata']['name']} is not scaled to {least} yet")
         verdict = _knative_service(workload) if workload.get("kind") == "Service" else _deployment(workload)
         if verdict.state != "ready":
             return Verdict(verdict.state, f"{workload.get('kind')} {workload['metadata']['name']}: {verdict.reason}")

@@ -205,7 +205,7 @@ def _unschedulable(seen: Observation, pod: dict[str, Any]) -> Cause | None:
     if any(event.get("reason") == "TriggeredScaleUp" for event in seen.events(pod["metadata"]["name"])):
         return None
     message = str(entry.get("message"))
-    short = re.findall(r"(\d+) Insufficient ([\w./-]+)", message)
+    short = re.findall(r"(\d+) Insufficient ([\w./-]*\w)", message)
     if short:
         told = ", ".join(f"{resource} on {count} nodes" for count, resource in short)
         remedy = "Free or add nodes, or ask for less."
@@ -478,6 +478,8 @@ def _phase(seen: Observation, reason: str) -> str:
 
 def pod_phase(pod: dict[str, Any]) -> str:
     """What a pod is doing, in words."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return "is going away"
     status = pod.get("status") or {}
     scheduled = _pod_condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "True":
@@ -502,6 +504,32 @@ def pod_phase(pod: dict[str, Any]) -> str:
     if ready is not None and ready.get("status") == "True":
         return "is ready"
     return "pulls images and makes its containers" if status.get("phase") == "Pending" else "is not ready yet"
+
+
+def timeline(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """How long a ready pod took for what, in seconds: node found, model downloaded (init containers), engine loaded."""
+    times = [pod["metadata"].get("creationTimestamp")]
+    times += [
+        (_pod_condition(pod, name) or {}).get("lastTransitionTime") for name in ("PodScheduled", "Initialized", "Ready")
+    ]
+    if None in times:
+        return []
+    seconds = [datetime.fromisoformat(str(time).replace("Z", "+00:00")).timestamp() for time in times]
+    phases = ("node found", "model downloaded", "engine loaded")
+    return [
+        {"phase": phase, "seconds": int(end - begin)}
+        for phase, begin, end in zip(phases, seconds, seconds[1:], strict=False)
+    ]
+
+
+def gpus(pod: dict[str, Any]) -> int:
+    """How many GPUs the containers of a pod are given, whatever the vendor (and MIG slices as one each)."""
+    total = 0
+    for container in (pod.get("spec") or {}).get("containers") or []:
+        for name, count in ((container.get("resources") or {}).get("limits") or {}).items():
+            if name.endswith(("/gpu", "/gaudi")) or "/mig-" in name:
+                total += int(count)
+    return total
 
 
 def _pod_condition(pod: dict[str, Any], name: str) -> dict[str, Any] | None:

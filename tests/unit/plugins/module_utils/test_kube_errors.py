@@ -124,7 +124,7 @@ def test_unknown_fields_name_their_paths() -> None:
         ),
         (
             "failed to convert new object (m/e; apps/v1, Kind=Deployment) to proper version: "
-            "unable to convert unstructured object to apps/v1, Kind=Deployment: quantities must match the regular expression",
+            "unable to convert unstructured object to apps/v1, Kind=Deployment: quantities must match the regular",
             "definition: unable to convert unstructured object to apps/v1, Kind=Deployment: quantities must match",
         ),
     ],
