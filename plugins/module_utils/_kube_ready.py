@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
@@ -87,11 +88,24 @@ def _glance(kube: Kube, items: list[Item]) -> View:
     view: View = {}
     for chosen in _selections(items):
         same = [item for item in items if (item.ref.api_version, item.ref.kind) == (chosen.api_version, chosen.kind)]
-        found = [item.resource for item in same] or kube.list(
-            chosen.api_version, chosen.kind, chosen.namespace, labels=chosen.labels
-        )[0]
-        view[chosen] = {(each["metadata"].get("namespace", ""), each["metadata"]["name"]): each for each in found}
+        view[chosen] = _by_name([item.resource for item in same]) if same else _listed(kube, chosen)
     return view
+
+
+def glance_at(kube: Kube, services: list[dict[str, Any]], namespace: str | None) -> View:
+    """What belongs to InferenceServices of a namespace, or of all."""
+    chosen = {
+        replace(selection, namespace=namespace) for service in services for selection in serving_selections(service)
+    }
+    return {selection: _listed(kube, selection) for selection in chosen}
+
+
+def _listed(kube: Kube, chosen: Selection) -> dict[tuple[str, str], dict[str, Any]]:
+    return _by_name(kube.list(chosen.api_version, chosen.kind, chosen.namespace, labels=chosen.labels)[0])
+
+
+def _by_name(manifests: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(each["metadata"].get("namespace", ""), each["metadata"]["name"]): each for each in manifests}
 
 
 class Look:

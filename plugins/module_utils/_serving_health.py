@@ -95,6 +95,15 @@ def judge(seen: Observation) -> Health:
     return Health("progressing", _phase(seen, verdict.reason))
 
 
+def standing(seen: Observation) -> Health:
+    """As judge, for who does not wait for a change: what fails beside a revision that serves is degraded, not failed."""
+    found = judge(seen)
+    serves = condition(seen.service, "Ready")
+    if found.state == "failed" and serves is not None and serves.get("status") == "True":
+        return found._replace(state="degraded")
+    return found
+
+
 def current_pods(seen: Observation) -> list[dict[str, Any]]:
     """The pods that were made from the spec as it is now."""
     wanted = _hashes(seen.service)
@@ -204,7 +213,7 @@ def _unschedulable(seen: Observation, pod: dict[str, Any]) -> Cause | None:
         return None
     if any(event.get("reason") == "TriggeredScaleUp" for event in seen.events(pod["metadata"]["name"])):
         return None
-    message = str(entry.get("message"))
+    message = _why_no_node(entry)
     short = re.findall(r"(\d+) Insufficient ([\w./-]*\w)", message)
     if short:
         told = ", ".join(f"{resource} on {count} nodes" for count, resource in short)
@@ -214,13 +223,16 @@ def _unschedulable(seen: Observation, pod: dict[str, Any]) -> Cause | None:
                 "Free GPUs or add nodes with them. If the pods of the old revision hold them, "
                 "set deployment_strategy: {type: Recreate}."
             )
-        return Cause("unschedulable", f"No node has room: too little {told} ({message.rstrip('.')})", remedy)
+        return Cause("unschedulable", f"No node has room: too little {told} ({message})", remedy)
     if "unbound immediate PersistentVolumeClaims" in message or "persistentvolumeclaim" in message:
-        return Cause(
-            "volume", f"A volume is not there: {message.rstrip('.')}", "Create the PersistentVolumeClaim or its class."
-        )
+        return Cause("volume", f"A volume is not there: {message}", "Create the PersistentVolumeClaim or its class.")
     remedy = "Compare node_selector, affinity and tolerations with the nodes' labels and taints."
-    return Cause("unschedulable", f"No node fits: {message.rstrip('.')}", remedy)
+    return Cause("unschedulable", f"No node fits: {message}", remedy)
+
+
+def _why_no_node(scheduled: dict[str, Any]) -> str:
+    # What the scheduler says of preemption and claims says nothing to the operator.
+    return _short(re.split(r"\.? (?:no new claims|preemption:)", str(scheduled.get("message")))[0])
 
 
 def _of_containers(seen: Observation, pod: dict[str, Any]) -> Cause | None:
