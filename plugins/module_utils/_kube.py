@@ -39,6 +39,7 @@ _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
         "ServiceAccount": ("serviceaccounts", True),
     },
     "apps/v1": {
+        "ControllerRevision": ("controllerrevisions", True),
         "DaemonSet": ("daemonsets", True),
         "Deployment": ("deployments", True),
         "ReplicaSet": ("replicasets", True),

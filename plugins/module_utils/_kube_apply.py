@@ -110,6 +110,7 @@ def present(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -
         for definition in definitions:
             _await_definition_of(kube, definition, outcome, settings, deadline)
             outcome.items.append(_apply(kube, definition, outcome, settings, deadline))
+            _record(kube, outcome, settings)
     except errors.KubeError as error:
         error.add(_done_before(outcome))
         outcome.error = error
@@ -143,6 +144,19 @@ def absent(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) ->
 def _done_before(outcome: Outcome) -> str:
     done = [f"{item.action} {item.ref}" for item in outcome.items if item.action != "unchanged" and not item.predicted]
     return f" Done before this failure: {', '.join(done)}." if done else " Nothing was changed before this failure."
+
+
+def _record(kube: Kube, outcome: Outcome, settings: Settings) -> None:
+    """Keep the history of an InferenceService, for a rollback. That it cannot be kept is no reason to stop."""
+    item = outcome.items[-1]
+    if item.ref.kind != "InferenceService" or item.predicted or item.action == "unchanged":
+        return
+    from ansible_collections.llmstack.serving.plugins.module_utils._kube_history import record
+
+    try:
+        record(kube, item.was, item.resource, settings.field_manager)
+    except errors.KubeError as error:
+        outcome.warn(f"The history of {item.ref} is not kept: {error}")
 
 
 def _may_lack(item: Item) -> bool:

@@ -165,7 +165,7 @@ def test_cycle(serve: Serve, namespace: str, audit: Callable[[], list[dict[str, 
             event["verb"] in ("patch", "create", "update", "delete")
             and "dryRun=All" not in event["requestURI"]
             and event.get("userAgent") == "llmstack.serving"
-            and f"/namespaces/{namespace}/" in event["requestURI"]
+            and f"/namespaces/{namespace}/inferenceservices/" in event["requestURI"]
             for event in audit()
         )
 
@@ -211,6 +211,11 @@ def test_change_is_waited_for_until_the_new_pods_serve(serve: Serve, cluster: Cl
         container = next(each for each in pod["spec"]["containers"] if each["name"] == "kserve-container")
         assert "--max-model-len=512" in container["args"]
     assert changed["revision"] == "2"
+    path = (
+        f"/apis/apps/v1/namespaces/{namespace}/controllerrevisions?labelSelector=llmstack.serving/inferenceservice=tiny"
+    )
+    kept = {each["revision"]: each["data"]["spec"]["predictor"]["model"] for each in cluster.get(path)["items"]}
+    assert [("args" in kept[number]) for number in sorted(kept)] == [False, True], "what a rollback needs"
 
 
 def test_scaling_restarts_no_pod(serve: Serve, cluster: Cluster, namespace: str) -> None:
