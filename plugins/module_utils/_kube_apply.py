@@ -171,7 +171,7 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
     except errors.KindNotFound as error:
         if not settings.check_mode:
             raise
-        if not _learns_kind(definition, outcome):
+        if _definition_of(definition, outcome) is None:
             outcome.warn(f"{error} Check mode predicts that {ref} will be created.")
         return _predicted(ref, None, definition, settings)
     if live is not None and live["metadata"].get("deletionTimestamp"):
@@ -196,7 +196,7 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
         if not isinstance(error, errors.DryRunUnsupported):
             raise
         # Only the write itself can tell what it changes.
-        planned = served = _send(kube, ref, desired, settings, deadline)
+        served = _send(kube, ref, desired, settings, deadline)
         action: Any = "unchanged" if _manifest.state(served) == before else "updated"
         return Item(ref, action, before, _manifest.state(served), served, live or {})
     after = _manifest.state(planned)
@@ -220,6 +220,7 @@ def _predicted(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any], s
 def _send(
     kube: Kube, ref: Ref, manifest: dict[str, Any], settings: Settings, deadline: float, dry_run: bool = False
 ) -> dict[str, Any]:
+    told = False
     while True:
         try:
             return kube.apply(
@@ -229,7 +230,9 @@ def _send(
             # Right after its installation a webhook is registered before its pod answers.
             if settings.check_mode or not settings.wait or time.monotonic() + _RETRY_SECONDS > deadline:
                 raise
-            settings.progress(f"{error} Trying again.")
+            if not told:
+                settings.progress(f"{error} It is tried again for a while.")
+                told = True
             time.sleep(_RETRY_SECONDS)
 
 
@@ -247,10 +250,6 @@ def _definition_of(definition: dict[str, Any], outcome: Outcome) -> Item | None:
             if (spec.get("names") or {}).get("kind") == definition["kind"] and version in versions:
                 return item
     return None
-
-
-def _learns_kind(definition: dict[str, Any], outcome: Outcome) -> bool:
-    return _definition_of(definition, outcome) is not None
 
 
 def _await_definition_of(

@@ -235,7 +235,7 @@ def inference_service(manifest: dict[str, Any], workloads: Iterable[dict[str, An
     own = [workload for workload in workloads if owned(workload, manifest)]
     for component in ("predictor", "transformer", "explainer"):
         wanted = ((spec.get(component) or {}).get("annotations") or {}).get(SPEC_HASH)
-        if wanted and wanted not in (_template_hash(workload) for workload in own if _is(component, workload)):
+        if wanted and wanted not in (template_hash(workload) for workload in own if _is(component, workload)):
             return progressing(_not_seen(component, model))
     least = (spec.get("predictor") or {}).get("minReplicas") or 0
     for workload in own:
@@ -293,7 +293,8 @@ def _is(component: str, workload: dict[str, Any]) -> bool:
     return workload["metadata"]["name"].endswith(f"-{component}")
 
 
-def _template_hash(workload: dict[str, Any]) -> str | None:
+def template_hash(workload: dict[str, Any]) -> str | None:
+    """The hash of the spec that the pods of a workload are made from."""
     template = workload["spec"]["template"].get("metadata") or {}
     return (template.get("annotations") or {}).get(SPEC_HASH)
 

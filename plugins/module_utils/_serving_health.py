@@ -21,6 +21,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._readiness import
     condition,
     inference_service,
     owned,
+    template_hash,
 )
 
 # Longer than an autoscaler or a terminating pod usually needs to be noticed; with a scale-up announced the wait goes on.
@@ -59,7 +60,8 @@ class Observation:
     """What is known of one InferenceService.
 
     `workloads` are its Deployments (or Knative Services), `pods` its pods, `before` is the object as it was before the
-    change that is waited for ({} if it was just created, None if nothing was changed), `since_seconds` the time since that.
+    change that is waited for ({} if it was just created, None if nothing was changed), `since_seconds` the time since that
+    (None if nobody waits: then what is seen counts, however old).
     `log(pod, container, previous)` and `events(pod)` look further, and only when there is something to explain.
     """
 
@@ -67,7 +69,7 @@ class Observation:
     workloads: Iterable[dict[str, Any]] = ()
     pods: Iterable[dict[str, Any]] = ()
     before: dict[str, Any] | None = None
-    since_seconds: float = 0.0
+    since_seconds: float | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     log: Callable[[str, str, bool], str] = lambda pod, container, previous: ""
     events: Callable[[str], list[dict[str, Any]]] = lambda pod: []
@@ -88,10 +90,6 @@ def judge(seen: Observation) -> Health:
         serves = condition(service, "Ready")
         old = serves is not None and serves.get("status") == "True"
         return Health("failed", "an older revision still serves" if old else "does not serve", cause)
-    if verdict.state == "failed" and seen.before is None:
-        return Health(
-            "failed", verdict.reason, Cause("status", verdict.reason, "See the conditions of the InferenceService.")
-        )
     return Health("progressing", _phase(seen, verdict.reason))
 
 
@@ -152,8 +150,10 @@ def _of_status(seen: Observation) -> Cause | None:
 
 
 def _about_this_change(seen: Observation, model: dict[str, Any]) -> bool:
-    if seen.before is None or seen.since_seconds >= SETTLED_SECONDS:
+    if seen.since_seconds is None or seen.since_seconds >= SETTLED_SECONDS:
         return True
+    if seen.before is None:
+        return False
     old = (seen.before.get("status") or {}).get("modelStatus") or {}
     same = ("transitionStatus", "lastFailureInfo")
     return any(old.get(key) != model.get(key) for key in same)
@@ -163,11 +163,16 @@ def _about_this_change(seen: Observation, model: dict[str, Any]) -> bool:
 
 
 def _of_workloads(seen: Observation) -> Cause | None:
+    wanted = _hashes(seen.service)
     for workload in seen.workloads:
-        if not owned(workload, seen.service):
+        if not owned(workload, seen.service) or (wanted and template_hash(workload) not in wanted):
             continue
         entry = condition(workload, "ReplicaFailure")
         if entry is None or entry.get("status") != "True":
+            continue
+        # Whoever has raised a quota runs the task again before the ReplicaSet tries again.
+        settled = seen.since_seconds is None or seen.since_seconds >= SETTLED_SECONDS
+        if not settled and not _fresh(seen, entry.get("lastTransitionTime")):
             continue
         message = str(entry.get("message") or entry.get("reason"))
         name = workload["metadata"]["name"]
@@ -197,8 +202,11 @@ def _of_workloads(seen: Observation) -> Cause | None:
 
 
 def _of_pods(seen: Observation) -> Cause | None:
-    for pod in sorted(current_pods(seen), key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True):
-        if pod["metadata"].get("deletionTimestamp"):
+    pods = sorted(current_pods(seen), key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
+    for pod in pods:
+        # A pod that ended stays visible beside the one that took its place.
+        replaced = (pod.get("status") or {}).get("phase") == "Failed" and pod is not pods[0]
+        if pod["metadata"].get("deletionTimestamp") or replaced:
             continue
         if cause := _unschedulable(seen, pod) or _of_containers(seen, pod) or _evicted(pod):
             return cause._replace(pod=pod["metadata"]["name"])
@@ -247,6 +255,9 @@ def _of_containers(seen: Observation, pod: dict[str, Any]) -> Cause | None:
 def _waiting(seen: Observation, pod: dict[str, Any], entry: dict[str, Any]) -> Cause | None:
     waiting = (entry.get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason"), str(waiting.get("message") or "")
+    if seen.before is None and seen.since_seconds is not None and seen.since_seconds < TRANSIENT_SECONDS:
+        # Nothing was changed here, so it may have been mended elsewhere: the kubelet gets time to see it.
+        return None
     if reason in ("InvalidImageName", "ErrImageNeverPull"):
         return Cause(
             "image", f"The image {entry.get('image')} cannot be used: {message or reason}", "Correct image or runtime."
@@ -301,7 +312,7 @@ def _ended(seen: Observation, pod: dict[str, Any], entry: dict[str, Any], init: 
     now = (entry.get("state") or {}).get("terminated")
     last = (entry.get("lastState") or {}).get("terminated")
     ended = now or last
-    if not ended or ended.get("exitCode") == 0:
+    if not ended or ended.get("exitCode") == 0 or not _fresh(seen, ended.get("finishedAt")):
         return None
     if entry.get("ready") and not init:
         return None
@@ -320,7 +331,7 @@ def _ended(seen: Observation, pod: dict[str, Any], entry: dict[str, Any], init: 
     for kind, pattern, reason, remedy in known:
         if pattern.search(text):
             return Cause(kind, f"{_subject(name)} failed: {reason}", remedy, log=told)
-    # An unknown failure may be a hiccup: the second one is not.
+    # An unknown failure may be a hiccup: the third one is not.
     if restarts < 2:
         return None
     return Cause(
@@ -558,6 +569,11 @@ def _age(seen: Observation, timestamp: str | None) -> float:
     if not timestamp:
         return 0.0
     return (seen.now - datetime.fromisoformat(timestamp.replace("Z", "+00:00"))) / timedelta(seconds=1)
+
+
+def _fresh(seen: Observation, timestamp: str | None) -> bool:
+    """Whether something happened since the wait began (clocks may differ a little); what was mended since must not count."""
+    return seen.since_seconds is None or _age(seen, timestamp) <= seen.since_seconds + 5
 
 
 def _tail(log: str) -> str | None:

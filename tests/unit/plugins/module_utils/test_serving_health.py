@@ -311,6 +311,43 @@ def test_invalid_spec_that_was_there_before_is_believed_only_after_a_while() -> 
     assert seen(service=invalid(), workloads=[], before=invalid(), since_seconds=30).state == "failed"
 
 
+def test_invalid_spec_without_a_change_is_believed_only_after_a_while() -> None:
+    assert seen(service=invalid(), workloads=[], before=None, since_seconds=3).state == "progressing"
+    assert seen(service=invalid(), workloads=[], before=None, since_seconds=30).state == "failed"
+    assert seen(service=invalid(), workloads=[], before=None, since_seconds=None).state == "failed", "nobody waits"
+
+
+def test_crash_of_before_the_task_waits_for_the_next_attempt() -> None:
+    broken = pod(age=600, containerStatuses=[crashed(finishedAt=ago(120))])
+    options = {"before": None, "log": "unrecognized arguments: --x"}
+    assert seen(broken, since_seconds=10, **options).state == "progressing"
+    assert seen(broken, since_seconds=200, **options).state == "failed"
+    assert seen(broken, since_seconds=None, **options).state == "failed", "nobody waits"
+
+
+def test_refusal_of_before_the_task_gives_the_controller_time() -> None:
+    entry = {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "message": "exceeded quota: gpus",
+        "lastTransitionTime": ago(300),
+    }
+    refused = deployment(updatedReplicas=0, conditions=[entry])
+    assert seen(workloads=[refused], before=None, since_seconds=5).state == "progressing"
+    assert seen(workloads=[refused], before=None, since_seconds=25).state == "failed"
+
+
+def test_refusal_of_an_older_spec_does_not_count() -> None:
+    entry = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
+    assert seen(workloads=[deployment("old", conditions=[entry])]).state == "progressing"
+
+
+def test_evicted_pod_that_was_replaced_does_not_count() -> None:
+    gone = pod(age=100, phase="Failed", reason="Evicted", message="low on memory")
+    gone["metadata"]["name"] = "older"
+    assert seen(gone, pod(age=10)).state == "progressing"
+
+
 def test_invalid_spec_with_a_new_reason_is_of_this_change() -> None:
     assert seen(service=invalid(), workloads=[], before=invalid("RuntimeDisabled"), since_seconds=1).state == "failed"
 
