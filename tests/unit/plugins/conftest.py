@@ -22,6 +22,7 @@ import pytest
 
 PLURALS = {
     "configmaps": "ConfigMap",
+    "controllerrevisions": "ControllerRevision",
     "customresourcedefinitions": "CustomResourceDefinition",
     "deployments": "Deployment",
     "namespaces": "Namespace",

@@ -1,0 +1,62 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an InferenceService looked like after each change, for who wants to go back. Pure. PRIVATE to the collection.
+
+Kept where Kubernetes keeps such history (of StatefulSets and DaemonSets): in ControllerRevisions that belong to the object and go
+with it. KServe has none in Standard mode.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+LABEL = "llmstack.serving/inferenceservice"
+CHANGED_AT = "llmstack.serving/changed-at"
+CHANGED_BY = "llmstack.serving/changed-by"
+STORAGE_URI = "llmstack.serving/storage-uri"
+# As revisionHistoryLimit of Deployments.
+KEPT = 10
+
+
+def revision(service: dict[str, Any], *, changed_at: str, changed_by: str) -> dict[str, Any]:
+    """The ControllerRevision of an InferenceService as served; its number is the generation. Times are ISO 8601."""
+    metadata = service["metadata"]
+    number = metadata["generation"]
+    model = ((service.get("spec") or {}).get("predictor") or {}).get("model") or {}
+    owner = {
+        "apiVersion": service["apiVersion"],
+        "kind": service["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
+    annotations = {CHANGED_AT: changed_at, CHANGED_BY: changed_by, STORAGE_URI: model.get("storageUri") or ""}
+    described = {
+        "spec": service.get("spec") or {},
+        "metadata": {"annotations": metadata.get("annotations") or {}, "labels": metadata.get("labels") or {}},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": f"{metadata['name']}-{number}",
+            "namespace": metadata["namespace"],
+            "labels": {LABEL: metadata["name"]},
+            "annotations": annotations,
+            "ownerReferences": [owner],
+        },
+        "revision": number,
+        "data": described,
+    }
+
+
+def of_service(known: list[dict[str, Any]], service: dict[str, Any]) -> list[dict[str, Any]]:
+    """The revisions of this very InferenceService, not of one of the same name before it; oldest first."""
+    uid = service["metadata"]["uid"]
+    own = [each for each in known if any(o.get("uid") == uid for o in each["metadata"].get("ownerReferences") or [])]
+    return sorted(own, key=lambda each: int(each["revision"]))
+
+
+def surplus(own: list[dict[str, Any]]) -> list[str]:
+    """The names of revisions that are too old to keep."""
+    return [each["metadata"]["name"] for each in own[: max(0, len(own) - KEPT)]]
