@@ -25,6 +25,11 @@ class Gpu:
     memory_bytes: int
     compute_capability: tuple[int, int] | None
 
+    @property
+    def sliced(self) -> bool:
+        """Whether this is a part of a GPU (MIG, strategy single)."""
+        return "MIG-" in self.product.upper()
+
 
 # Name as in the label nvidia.com/gpu.product, matched without prefix, suffix and punctuation; CUDA total in GiB.
 _KNOWN: dict[str, tuple[float, tuple[int, int]]] = {

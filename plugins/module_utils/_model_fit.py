@@ -14,8 +14,8 @@ runs a dummy batch, and the only term that has to be estimated (see activation_b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_types, _kv_cache, _model_weights
@@ -95,34 +95,20 @@ class Model:
     tensors: Sequence[Tensor] = ()
     weights_bytes: int | None = None
     draft: Draft | None = None
-    _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    _resident: dict[Any, _model_weights.Resident] = field(default_factory=dict, compare=False, repr=False)
 
     def weights(self, split: _model_weights.Split, dtype: str, quantization: str | None, predicts: bool) -> list[int]:
         """Bytes on one GPU of each stage."""
         if self.weights_bytes is not None:
             part = split.tensor_parallel_size * split.pipeline_parallel_size
             return [-(-self.weights_bytes // part)] * split.pipeline_parallel_size
-        key = (split, dtype, quantization, predicts)
-        if key not in self._cache:
-            self._cache[key] = _model_weights.weights_per_stage(
-                self.tensors,
-                self.architecture,
-                split,
-                dtype=dtype,
-                quantization=quantization,
-                prediction_layers=predicts,
+        # A search for suggestions asks for many splits of the same tensors.
+        key = (dtype, quantization, predicts)
+        if key not in self._resident:
+            self._resident[key] = _model_weights.resident(
+                self.tensors, self.architecture, dtype=dtype, quantization=quantization, prediction_layers=predicts
             )
-        return self._cache[key]
-
-
-@dataclass(frozen=True)
-class Node:
-    """GPUs that are free on one node; `whole` is False where others share their memory (time-slicing)."""
-
-    name: str
-    gpu: _gpu_types.Gpu
-    free: int
-    whole: bool = True
+        return _model_weights.weights_per_stage(self._resident[key], self.architecture, split)
 
 
 def compute_dtype(architecture: Architecture, dtype: str) -> str:
@@ -317,22 +303,23 @@ def _drafting(model: Model, settings: Settings, dtype: str, predicts: bool) -> t
         return 0, []
     split = _model_weights.Split(settings.tensor_parallel_size)
     draft = model.draft.architecture
-    [weights] = _model_weights.weights_per_stage(model.draft.tensors, draft, split, dtype=dtype)
+    kept = _model_weights.resident(model.draft.tensors, draft, dtype=dtype)
+    [weights] = _model_weights.weights_per_stage(kept, draft, split)
     return weights, [cache for layer in draft.layers for cache in layer]
 
 
-def _problem(factor: str, message: str) -> dict[str, str]:
+def problem(factor: str, message: str) -> dict[str, str]:
     return {"factor": factor, "message": message}
 
 
 def _impossible(model: Model, settings: Settings, gpu: _gpu_types.Gpu, length: int) -> list[dict[str, str]]:
     """Why vLLM would refuse before it looks at memory."""
     architecture, ranks = model.architecture, settings.tensor_parallel_size
-    found = []
+    found: list[dict[str, str]] = []
     heads, kv_heads = architecture.attention_heads, architecture.kv_heads
     if heads and heads % ranks:
         found.append(
-            _problem(
+            problem(
                 "tensor_parallel",
                 f"tensor_parallel_size {ranks} does not divide the model's {heads} attention heads: use one of "
                 f"{', '.join(str(number) for number in divisors(heads))}.",
@@ -340,14 +327,14 @@ def _impossible(model: Model, settings: Settings, gpu: _gpu_types.Gpu, length: i
         )
     elif heads and not architecture.latent and kv_heads % ranks and ranks % kv_heads:
         found.append(
-            _problem(
+            problem(
                 "tensor_parallel",
                 f"tensor_parallel_size {ranks} and the model's {kv_heads} key/value heads do not divide each other.",
             )
         )
     if ranks % settings.decode_context_parallel_size:
         found.append(
-            _problem(
+            problem(
                 "tensor_parallel",
                 f"decode_context_parallel_size {settings.decode_context_parallel_size} does not divide "
                 f"tensor_parallel_size {ranks}.",
@@ -355,7 +342,7 @@ def _impossible(model: Model, settings: Settings, gpu: _gpu_types.Gpu, length: i
         )
     if settings.pipeline_parallel_size > len(architecture.layers):
         found.append(
-            _problem(
+            problem(
                 "pipeline_parallel",
                 f"pipeline_parallel_size {settings.pipeline_parallel_size} is more than the model's "
                 f"{len(architecture.layers)} layers.",
@@ -364,7 +351,7 @@ def _impossible(model: Model, settings: Settings, gpu: _gpu_types.Gpu, length: i
     longest = architecture.max_positions
     if longest and settings.max_model_len and settings.max_model_len > longest:
         found.append(
-            _problem(
+            problem(
                 "context_length",
                 f"max_model_len {settings.max_model_len} is more than the {longest} tokens the model was made for: "
                 "vLLM refuses it unless VLLM_ALLOW_LONG_MAX_MODEL_LEN=1.",
@@ -372,7 +359,7 @@ def _impossible(model: Model, settings: Settings, gpu: _gpu_types.Gpu, length: i
         )
     if length <= 0:
         found.append(
-            _problem("context_length", "config.json does not say how long a context may be: give max_model_len.")
+            problem("context_length", "config.json does not say how long a context may be: give max_model_len.")
         )
     found += _not_computable(architecture, settings, gpu)
     return found
@@ -393,7 +380,7 @@ def _not_computable(architecture: Architecture, settings: Settings, gpu: _gpu_ty
         needs.append(("kv_cache_dtype nvfp4", (10, 0), "set kv_cache_dtype to auto or fp8"))
     have = gpu.compute_capability
     return [
-        _problem(
+        problem(
             "compute_capability",
             f"{what} needs compute capability {least[0]}.{least[1]} and {gpu.product} has {have[0]}.{have[1]}: {remedy}.",
         )
@@ -412,14 +399,14 @@ def _too_big(stage: _Stage, needed: int, length: int, settings: Settings) -> lis
         over = stage.weights + stage.activation + stage.other + stage.lora + stage.available - stage.total
         if over > 0:
             return [
-                _problem(
+                problem(
                     "weights",
                     f"kv_cache_memory_bytes and everything else together need {over / GIB:.2f} GiB more than the GPU has.",
                 )
             ]
     elif stage.weights >= budget:
         return [
-            _problem(
+            problem(
                 "weights",
                 f"The weights take {stage.weights / GIB:.2f} GiB on each GPU and "
                 f"{settings.gpu_memory_utilization:g} of {stage.total / GIB:.2f} GiB is {budget / GIB:.2f} GiB: "
@@ -428,7 +415,7 @@ def _too_big(stage: _Stage, needed: int, length: int, settings: Settings) -> lis
         ]
     if stage.available <= 0 and stage.layout.block_bytes:
         return [
-            _problem(
+            problem(
                 "activation",
                 f"Weights ({stage.weights / GIB:.2f} GiB) and working memory "
                 f"({(stage.activation + stage.other + stage.lora) / GIB:.2f} GiB) leave nothing for the KV cache: lower "
@@ -437,7 +424,7 @@ def _too_big(stage: _Stage, needed: int, length: int, settings: Settings) -> lis
         ]
     if needed > stage.available:
         return [
-            _problem(
+            problem(
                 "kv_cache",
                 f"One request of {length} tokens needs {needed / GIB:.2f} GiB of KV cache on each GPU and there are "
                 f"{stage.available / GIB:.2f} GiB: shorten max_model_len, use an FP8 KV cache or more GPUs.",
@@ -510,152 +497,59 @@ def _longest(stage: _Stage, length: int) -> int:
     return low
 
 
-# On a cluster
+# From a module's parameters and back to words
 
 
-def place(nodes: Sequence[Node], settings: Settings) -> tuple[bool, str]:
-    """Whether the replicas can be placed: tensor parallelism within a node, pipeline stages anywhere. And what is missing."""
-    ranks = settings.tensor_parallel_size
-    groups = settings.pipeline_parallel_size * settings.data_parallel_size
-    possible = sum(node.free // ranks for node in nodes)
-    if possible >= groups:
-        return True, ""
-    block = max((node.free for node in nodes), default=0)
-    if block < ranks:
-        return False, (
-            f"tensor_parallel_size {ranks} needs {ranks} free GPUs on one node and the largest free block is {block}."
+def settings(params: dict[str, Any]) -> Settings:
+    """The Settings in the parameters of model_fit. Raises ValueError with a sentence."""
+    lora, speculative = params["lora"], params["speculative"]
+    found = Settings(
+        **{name: params[name] for name in _SAME_NAMES},
+        lora=_model_weights.Lora(lora["max_loras"], lora["max_lora_rank"]) if lora else None,
+        speculative_tokens=speculative["num_speculative_tokens"] if speculative else 0,
+    )
+    for name in _AT_LEAST_ONE:
+        value = getattr(found, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value} and must be at least 1.")
+    if not 0 < found.gpu_memory_utilization <= 1:
+        raise ValueError(
+            f"gpu_memory_utilization is {found.gpu_memory_utilization:g} and must be above 0 and at most 1."
         )
-    return False, f"{groups} groups of {ranks} GPUs are needed and {possible} can be placed."
+    engine_version(found.engine_version)
+    return found
 
 
-def on_cluster(model: Model, settings: Settings, nodes: Sequence[Node]) -> dict[str, Any]:
-    """The best verdict over the kinds of GPU in the cluster, with `gpu` and `placed`.
+_SAME_NAMES = tuple(name for name in Settings.__dataclass_fields__ if name not in ("lora", "speculative_tokens"))
+_AT_LEAST_ONE = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "decode_context_parallel_size",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "block_size",
+)
 
-    The order is: fits and can be placed, then fits, then the larger margin.
-    """
-    if not nodes:
-        raise ValueError("There is no node with GPUs to place the model on.")
-    verdicts = []
-    for gpu, members in _kinds(nodes):
-        verdict = estimate(model, settings, gpu)
-        placed, reason = place(members, settings)
-        if not placed:
-            verdict["problems"] = [*verdict["problems"], _problem("gpus", f"{gpu.product}: {reason}")]
-            verdict.update(fits=False, status="fail", limiting_factor=verdict["limiting_factor"] or "gpus")
-        if not all(node.whole for node in members):
-            verdict["warnings"].append(
-                f"{gpu.product}: GPUs are time-sliced, and others may take the memory counted here at any moment."
-            )
-            verdict["status"] = "warn" if verdict["status"] == "pass" else verdict["status"]
-        verdicts.append({**verdict, "gpu": gpu.product, "gpus_needed": gpus(settings)})
-    order = {"pass": 0, "warn": 1, "fail": 2}
-    return min(verdicts, key=lambda verdict: (order[verdict["status"]], -(verdict["margin_gib"] or float("-inf"))))
+
+def must_fail(verdict: dict[str, Any], fail_on: str) -> bool:
+    return verdict["status"] in {"fail": ("fail",), "warn": ("fail", "warn", "skip"), "never": ()}[fail_on]
+
+
+def sentence(verdict: dict[str, Any]) -> str:
+    """The verdict as a failed task says it: everything that is wrong, and what would do."""
+    parts = [problem["message"] for problem in verdict["problems"]] or list(verdict["warnings_found"])
+    text = " ".join(parts)
+    if verdict["suggestions"]:
+        best = verdict["suggestions"][0]
+        text += f" This would fit: {best['gpus']} x {best['gpu']} with {best['why']}."
+    return text
 
 
 def gpus(settings: Settings) -> int:
     """GPUs that one deployment of these settings takes."""
     return settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.data_parallel_size
-
-
-def _kinds(nodes: Iterable[Node]) -> list[tuple[_gpu_types.Gpu, list[Node]]]:
-    found: dict[_gpu_types.Gpu, list[Node]] = {}
-    for node in nodes:
-        found.setdefault(node.gpu, []).append(node)
-    return list(found.items())
-
-
-def suggestions(model: Model, settings: Settings, nodes: Sequence[Node], limit: int = 5) -> list[dict[str, Any]]:
-    """The cheapest settings that fit on this cluster, at most `limit`.
-
-    Cheapest: fewest GPUs, and among those the least change (none, FP8 weights, FP8 KV cache, a shorter context).
-    Keys: settings (only what differs), gpu, gpus, margin_gib, max_model_len, concurrency_at_max_len, why.
-    """
-    found = []
-    for gpu, members in _kinds(nodes):
-        for candidate, cost, why in _candidates(model, settings, gpu, members):
-            verdict = estimate(model, candidate, gpu)
-            shorter = verdict["max_model_len_that_fits"] or 0
-            length, changed = verdict["max_model_len"], candidate
-            if not verdict["fits"]:
-                only_length = {problem["factor"] for problem in verdict["problems"]} == {"kv_cache"}
-                # A context that no longer holds a page of text is no suggestion.
-                if not only_length or shorter < min(4096, length):
-                    continue
-                length = shorter // 256 * 256 or shorter
-                changed = replace(candidate, max_model_len=length)
-                verdict = estimate(model, changed, gpu)
-                cost, why = cost + 3, [*why, f"a context of {length} tokens"]
-            if verdict["fits"]:
-                entry = {
-                    "settings": _differences(settings, changed),
-                    "gpu": gpu.product,
-                    "gpus": gpus(changed),
-                    "margin_gib": verdict["margin_gib"],
-                    "max_model_len": length,
-                    "concurrency_at_max_len": verdict["concurrency_at_max_len"],
-                    "why": ", ".join(why) or "as asked for",
-                }
-                # Pipeline stages wait for each other: with as many GPUs, tensor parallelism serves faster.
-                rank = (gpus(changed), cost, changed.pipeline_parallel_size, -length, gpu.memory_bytes)
-                found.append((rank, entry))
-    found.sort(key=lambda pair: pair[0])
-    return _distinct([(rank[1], entry) for rank, entry in found])[:limit]
-
-
-def _candidates(
-    model: Model, settings: Settings, gpu: _gpu_types.Gpu, nodes: Sequence[Node]
-) -> Iterable[tuple[Settings, int, list[str]]]:
-    """Settings that could be placed on these nodes, with the cost of what they change and the words for it."""
-    able_fp8 = gpu.compute_capability is not None and gpu.compute_capability >= (8, 9)
-    unquantized = model.architecture.quantization is None and settings.quantization is None and bool(model.tensors)
-    weights = [(settings.quantization, 0, [])] + ([("fp8", 1, ["FP8 weights"])] if able_fp8 and unquantized else [])
-    caches: list[tuple[str, int, list[str]]] = [(settings.kv_cache_dtype, 0, [])]
-    if able_fp8 and settings.kv_cache_dtype == "auto":
-        caches.append(("fp8", 1, ["an FP8 KV cache"]))
-    dtypes: list[tuple[str, int, list[str]]] = [(settings.dtype, 0, [])]
-    if gpu.compute_capability is not None and gpu.compute_capability < (8, 0):
-        dtypes = [("float16", 1, ["FP16 instead of BF16"])]
-    largest = max((node.free for node in nodes), default=0)
-    stages_possible = [1, 2, 4] if len(nodes) > 1 else [1]
-    for ranks in (number for number in divisors(model.architecture.attention_heads or 1) if number <= largest):
-        for depth in stages_possible:
-            base = replace(settings, tensor_parallel_size=ranks, pipeline_parallel_size=depth)
-            if not place(nodes, base)[0]:
-                continue
-            words = [] if ranks == settings.tensor_parallel_size else [f"tensor parallelism {ranks}"]
-            words += [] if depth == settings.pipeline_parallel_size else [f"{depth} pipeline stages"]
-            for quantization, cost_weights, words_weights in weights:
-                for kv_dtype, cost_cache, words_cache in caches:
-                    for dtype, cost_dtype, words_dtype in dtypes:
-                        yield (
-                            replace(base, quantization=quantization, kv_cache_dtype=kv_dtype, dtype=dtype),
-                            cost_weights + cost_cache + cost_dtype,
-                            [*words, *words_dtype, *words_weights, *words_cache],
-                        )
-
-
-def _differences(asked: Settings, found: Settings) -> dict[str, Any]:
-    names = (
-        "tensor_parallel_size",
-        "pipeline_parallel_size",
-        "dtype",
-        "quantization",
-        "kv_cache_dtype",
-        "max_model_len",
-    )
-    return {name: getattr(found, name) for name in names if getattr(found, name) != getattr(asked, name)}
-
-
-def _distinct(entries: list[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Of (cost, suggestion) in order: those that some earlier one of the same GPU beats in nothing are left out."""
-    kept: list[tuple[int, dict[str, Any]]] = []
-    for cost, entry in entries:
-        if not any(
-            better["gpu"] == entry["gpu"] and least <= cost and better["max_model_len"] >= entry["max_model_len"]
-            for least, better in kept
-        ):
-            kept.append((cost, entry))
-    return [entry for _cost, entry in kept]
 
 
 def unsupported(message: str) -> dict[str, Any]:
@@ -664,7 +558,7 @@ def unsupported(message: str) -> dict[str, Any]:
         "fits": None,
         "status": "skip",
         "limiting_factor": "architecture",
-        "problems": [_problem("architecture", message)],
+        "problems": [problem("architecture", message)],
         "warnings": [],
         "confidence": "unsupported",
         "max_model_len": None,

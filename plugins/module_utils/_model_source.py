@@ -9,15 +9,27 @@ import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _checkpoint, _model_architectures
+from ansible_collections.llmstack.serving.plugins.module_utils import _checkpoint, _model_architectures, _s3
 from ansible_collections.llmstack.serving.plugins.module_utils._safetensors import Tensor
+
+ARGUMENT_SPEC = _s3.AWS_ARG_SPEC
+REQUIRED_TOGETHER = _s3.AWS_REQUIRED_TOGETHER
 
 # Headers of the shards of a model on S3 are fetched at the same time: each is one round trip.
 _S3_CONCURRENCY = 8
+_S3_ATTEMPTS = 4
 
 
 class SourceError(Exception):
     """The place cannot be read; the message is a sentence."""
+
+
+class MissingLibrary(Exception):
+    """A library that this source needs is not installed: its name, and the import's traceback."""
+
+    def __init__(self, library: str, details: str) -> None:
+        super().__init__(library)
+        self.library, self.details = library, details
 
 
 class Source(Protocol):
@@ -57,6 +69,51 @@ class Directory:
                 return file.read(length)
         except OSError as error:
             raise SourceError(f"{self.place}/{name} cannot be read: {error.strerror}.") from error
+
+
+class Prefix:
+    """A prefix of a bucket."""
+
+    concurrency = _S3_CONCURRENCY
+
+    def __init__(self, uri: str, connection: Mapping[str, Any]) -> None:
+        """connection: the parameters of ARGUMENT_SPEC."""
+        if _s3.BOTO3_IMPORT_ERROR:
+            raise MissingLibrary("boto3", _s3.BOTO3_IMPORT_ERROR)
+        bucket, _slash, prefix = uri.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise SourceError(f"{uri} names no bucket: write s3://bucket/prefix.")
+        self.place = uri.rstrip("/")
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._uri = uri
+        try:
+            self._bucket = _s3.Bucket(bucket, connection, _S3_CONCURRENCY, _S3_ATTEMPTS)
+        except _s3.S3Error as error:
+            raise SourceError(str(error)) from error
+
+    def sizes(self) -> dict[str, int]:
+        try:
+            found = self._bucket.objects(self._prefix)
+        except _s3.S3Error as error:
+            raise SourceError(str(error)) from error
+        if not found:
+            raise SourceError(f"{self._uri} holds no object: check bucket and prefix.")
+        return {key.removeprefix(self._prefix): remote.size_bytes for key, remote in found.items()}
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        try:
+            return self._bucket.read_range(self._prefix + name, offset, length)
+        except _s3.S3Error as error:
+            raise SourceError(str(error)) from error
+
+
+def at(model: str, connection: Mapping[str, Any]) -> Source:
+    """The source that `model` names: a directory or s3://bucket/prefix. Raises SourceError, MissingLibrary."""
+    if model.startswith("s3://"):
+        return Prefix(model, connection)
+    if "://" in model:
+        raise SourceError(f"{model} is neither a directory nor s3://bucket/prefix.")
+    return Directory(os.path.expanduser(model))
 
 
 class Counting:

@@ -39,6 +39,10 @@ _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 ONLINE_QUANTIZATION = {"fp8": 1.0, "bitsandbytes": 0.5625}
 
 
+# (a layer's index, or "first", "last", "both" for the stages, how it is divided) -> bytes.
+Resident = dict[tuple[int | str, str], float]
+
+
 @dataclass(frozen=True)
 class Split:
     """How the model is divided over GPUs."""
@@ -67,23 +71,20 @@ def stages(layers: int, pipeline_parallel_size: int) -> list[range]:
     return found
 
 
-def weights_per_stage(
+def resident(
     tensors: Iterable[Tensor],
     architecture: Architecture,
-    split: Split,
     *,
     dtype: str,
     quantization: str | None = None,
     prediction_layers: bool = False,
-) -> list[int]:
-    """Bytes on one GPU of each pipeline stage.
+) -> Resident:
+    """What vLLM keeps of these tensors, undivided, summed up by where it lies and how it is divided.
 
     dtype is what unquantised weights are computed in; quantization one of ONLINE_QUANTIZATION or None.
     """
     count = len(architecture.layers)
-    last = split.pipeline_parallel_size - 1
-    of_layer = {layer: stage for stage, part in enumerate(stages(count, last + 1)) for layer in part}
-    found = [0.0] * (last + 1)
+    found: Resident = {}
     for tensor in tensors:
         name = tensor.name
         if _NEVER_LOADED.search(name):
@@ -93,24 +94,36 @@ def weights_per_stage(
         predicts = bool(_PREDICTION.search(name)) or (layer is not None and layer >= count)
         if predicts and not prediction_layers:
             continue
+        place: int | str = "last"
+        if layer is not None and layer < count:
+            place = layer
+        elif vision:
+            place = "first"
+        elif _HEAD.search(name):
+            if architecture.tied_embeddings:
+                continue
+        elif _EMBEDDING.search(name):
+            place = "both" if architecture.tied_embeddings else "first"
+        key = (place, _division(name, tensor, architecture, vision))
         size = _resident_bytes(tensor, architecture, dtype, quantization, layer)
-        share = size * _share(name, tensor, architecture, split)
         if _LATENT_UP.search(name):
             # vLLM keeps the up-projection a second time, absorbed into queries and outputs, in the model's type.
-            share += tensor.elements * DTYPE_BYTES[dtype] / split.tensor_parallel_size
-        if layer is not None and layer < count:
-            found[of_layer[layer]] += share
-        elif _HEAD.search(name):
-            if not architecture.tied_embeddings:
-                found[last] += share
-        elif _EMBEDDING.search(name) and not vision:
-            found[0] += share
-            if last and architecture.tied_embeddings:
-                found[last] += share
-        elif vision:
-            found[0] += share
-        else:
-            found[last] += share
+            size += tensor.elements * DTYPE_BYTES[dtype]
+        found[key] = found.get(key, 0.0) + size
+    return found
+
+
+def weights_per_stage(kept: Resident, architecture: Architecture, split: Split) -> list[int]:
+    """Bytes on one GPU of each pipeline stage."""
+    last = split.pipeline_parallel_size - 1
+    of_layer: dict[int | str, list[int]] = {"first": [0], "last": [last], "both": sorted({0, last})}
+    for stage, part in enumerate(stages(len(architecture.layers), last + 1)):
+        of_layer.update({layer: [stage] for layer in part})
+    shares = {division: _share(division, architecture, split) for _place, division in kept}
+    found = [0.0] * (last + 1)
+    for (place, division), size in kept.items():
+        for stage in of_layer[place]:
+            found[stage] += size * shares[division]
     return [round(size) for size in found]
 
 
@@ -150,24 +163,34 @@ def _mxfp4_padding(architecture: Architecture) -> float:
     return -(-architecture.hidden_size // 256) * 256 / architecture.hidden_size
 
 
-def _share(name: str, tensor: Tensor, architecture: Architecture, split: Split) -> float:
+def _division(name: str, tensor: Tensor, architecture: Architecture, vision: bool) -> str:
+    """How tensor parallelism divides a tensor; _share says what that means."""
+    if _EXPERTS.search(name):
+        return "experts"
+    if _REPLICATED.search(name) or len(tensor.shape) < 2:
+        return "whole"
+    if not vision and not architecture.latent and architecture.kv_heads:
+        if _KEY_OR_VALUE.search(name):
+            return "key_value"
+        if _FUSED_QKV.search(name):
+            return "query_key_value"
+    return "ranks"
+
+
+def _share(division: str, architecture: Architecture, split: Split) -> float:
     """The part of a tensor that one GPU of its stage holds."""
     ranks = split.tensor_parallel_size
-    if _EXPERTS.search(name):
+    if division == "experts":
         # Replicas of the attention (data parallel) share one set of experts, whole or in slices.
         groups = ranks * split.data_parallel_size
         if split.expert_parallel and architecture.experts:
             return -(-architecture.experts // groups) / architecture.experts
         return 1 / groups
-    if ranks == 1 or _REPLICATED.search(name) or len(tensor.shape) < 2:
+    if division == "whole":
         return 1.0
-    if _VISION.search(name):
+    if division == "ranks":
         return 1 / ranks
-    heads = architecture.kv_heads
-    kept = max(1, heads // ranks) / heads if heads else 1 / ranks
-    if _KEY_OR_VALUE.search(name) and not architecture.latent:
-        return kept
-    if _FUSED_QKV.search(name) and heads:
-        queries = architecture.attention_heads
-        return (queries / ranks + 2 * heads * kept) / (queries + 2 * heads)
-    return 1 / ranks
+    # Key and value heads are replicated when there are fewer of them than ranks.
+    heads, queries = architecture.kv_heads, architecture.attention_heads
+    kept = max(1, heads // ranks) / heads
+    return kept if division == "key_value" else (queries / ranks + 2 * heads * kept) / (queries + 2 * heads)

@@ -342,15 +342,14 @@ bytes_read:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
-    _gpu_types,
     _model_architectures,
     _model_fit,
+    _model_placement,
     _model_source,
     _model_tensors,
-    _model_weights,
 )
 
 INPUT_ERRORS = (ValueError, _model_source.SourceError)
@@ -438,7 +437,7 @@ def main() -> None:
     try:
         verdict = predict(module.params)
     except _model_source.MissingLibrary as error:
-        module.fail_json(msg=str(error), exception=error.details)
+        module.fail_json(msg=missing_required_lib(error.library), exception=error.details)
     except INPUT_ERRORS as error:
         module.fail_json(msg=str(error))
     for warning in verdict["warnings_found"]:
@@ -451,7 +450,11 @@ def main() -> None:
 def predict(params: dict[str, Any]) -> dict[str, Any]:
     """The module's result. Raises INPUT_ERRORS with a sentence."""
     settings = _model_fit.settings(params)
-    nodes = _model_fit.nodes(params["nodes"]) if params["nodes"] is not None else _model_fit.imagined(params["gpu"])
+    nodes = (
+        _model_placement.nodes(params["nodes"])
+        if params["nodes"] is not None
+        else _model_placement.imagined(params["gpu"])
+    )
     found: dict[str, Any] = {"architecture": None, "weights_total_gib": None, "bytes_read": 0}
     try:
         if params["model"]:
@@ -474,8 +477,8 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     found["architecture"] = architecture.name
     if tensors:
         found["weights_total_gib"] = round(sum(tensor.size_bytes for tensor in tensors) / GIB, 2)
-    verdict = _model_fit.on_cluster(model, settings, nodes)
-    suggestions = _model_fit.suggestions(model, settings, nodes, params["suggestions"])
+    verdict = _model_placement.on_cluster(model, settings, nodes)
+    suggestions = _model_placement.suggestions(model, settings, nodes, params["suggestions"])
     return {**found, **_renamed(verdict), "suggestions": suggestions}
 
 
