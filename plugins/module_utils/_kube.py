@@ -196,6 +196,14 @@ class Kube:
             return None
         return None if answer.get("kind") == "Status" else answer
 
+    def log(self, namespace: str, pod: str, container: str, *, previous: bool = False, lines: int = 100) -> str:
+        """The last lines of a container's log; empty if there is none (any more)."""
+        query = {"container": container, "previous": "true" if previous else "", "tailLines": str(lines)}
+        response = self._send(
+            "GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", f"log of pod {pod}", query, None, ""
+        )
+        return response.data.decode(errors="replace") if response.status == 200 else ""
+
     def watch(
         self,
         api_version: str,
