@@ -58,9 +58,14 @@ _UNITS = {
 
 @dataclass
 class Usage:
-    """What pods request on each node: node -> resource -> amount, for GPU resources only."""
+    """What pods say about nodes: the GPU resources they take, and which of them hand out GPUs or validate the stack."""
 
+    # node -> resource -> amount.
     requests: dict[str, dict[str, int]] = field(default_factory=dict)
+    # node -> the DaemonSets whose pods hand out its GPUs.
+    device_plugins: dict[str, set[str]] = field(default_factory=dict)
+    # Pods of the GPU operator's validator: name, node, state, done.
+    validators: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, pods: Iterable[dict[str, Any]]) -> None:
         """Count these pods; those that have ended or are not bound to a node take nothing."""
@@ -71,9 +76,38 @@ class Usage:
             for resource, amount in pod_requests(pod["spec"]).items():
                 counted = self.requests.setdefault(node, {})
                 counted[resource] = counted.get(resource, 0) + amount
+            if owner := _daemon_set(pod):
+                if _DEVICE_PLUGIN.search(owner):
+                    # GKE has one DaemonSet for each size of node; which one runs on a node does not matter.
+                    family = "nvidia-gpu-device-plugin" if owner.startswith("nvidia-gpu-device-plugin") else owner
+                    name = f"{pod['metadata']['namespace']}/{family}"
+                    self.device_plugins.setdefault(node, set()).add(name)
+                elif owner == "nvidia-operator-validator":
+                    self.validators.append(_validator(pod))
 
     def of(self, node: str, resource: str) -> int:
         return self.requests.get(node, {}).get(resource, 0)
+
+
+_DEVICE_PLUGIN = re.compile(r"^nvidia-(gpu-)?device-plugin(?!.*mps-control)")
+
+
+def _daemon_set(pod: dict[str, Any]) -> str | None:
+    owners = pod["metadata"].get("ownerReferences") or []
+    return next((owner["name"] for owner in owners if owner["kind"] == "DaemonSet"), None)
+
+
+def _validator(pod: dict[str, Any]) -> dict[str, Any]:
+    """Its init containers do the validation, one step each; the pod runs on when all have passed."""
+    status = pod.get("status") or {}
+    waiting = [
+        f"{container['name']}: {(container['state'].get('waiting') or container['state'].get('terminated') or {}).get('reason')}"
+        for container in status.get("initContainerStatuses") or []
+        if (container["state"].get("terminated") or {}).get("exitCode") != 0
+    ]
+    state = waiting[0] if waiting else status.get("phase") or "Unknown"
+    done = status.get("phase") == "Running" and not waiting
+    return {"name": pod["metadata"]["name"], "node": pod["spec"].get("nodeName"), "state": state, "done": done}
 
 
 def pod_requests(spec: dict[str, Any]) -> dict[str, int]:
@@ -223,6 +257,7 @@ def _counts(
         "allocated": None if usage is None else usage.of(name, resource),
         "mode": "device_plugin",
         "dra_devices": len(whole),
+        "device_plugins": sorted(usage.device_plugins.get(name, ())) if usage else [],
     }
     found["expected"] = None if physical is None else physical * replicas
     strategy = labels.get(f"{PREFIX}mig.strategy")

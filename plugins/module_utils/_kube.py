@@ -147,17 +147,6 @@ class Kube:
             # The latter only when the object is itself a Namespace: a read does not look at the namespace around it.
             return None
 
-    def list(
-        self, api_version: str, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
-    ) -> tuple[list[dict[str, Any]], str]:
-        """All objects of a kind, and the resource version to watch from. `labels` and `fields` are selectors."""
-        items: list[dict[str, Any]] = []
-        version = ""
-        for page, page_version in self.pages(api_version, kind, namespace, labels=labels, fields=fields):
-            items += page
-            version = page_version
-        return items, version
-
     def pages(
         self, api_version: str, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
     ) -> Iterator[tuple[list[dict[str, Any]], str]]:
@@ -174,6 +163,17 @@ class Kube:
             token = page["metadata"].get("continue") or ""
             if not token:
                 return
+
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[dict[str, Any]], str]:
+        """All objects of a kind, and the resource version to watch from. `labels` and `fields` are selectors."""
+        items: list[dict[str, Any]] = []
+        version = ""
+        for page, page_version in self.pages(api_version, kind, namespace, labels=labels, fields=fields):
+            items += page
+            version = page_version
+        return items, version
 
     def apply(
         self, ref: Ref, manifest: dict[str, Any], *, field_manager: str, force: bool = False, dry_run: bool = False
