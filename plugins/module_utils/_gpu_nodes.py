@@ -265,7 +265,7 @@ def _counts(
         # Strategy mixed: slices have resource names of their own and leave no whole GPU.
         found["mig"] = {"strategy": "mixed", "profiles": profiles}
         if not found["allocatable"]:
-            found["expected"] = found["physical"] = 0
+            found["expected"] = 0
     elif strategy == "single" and "MIG-" in (labels.get(f"{PREFIX}gpu.product") or ""):
         found["mig"] = {"strategy": "single", "profiles": []}
     if not found["capacity"] and whole:
