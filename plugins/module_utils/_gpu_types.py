@@ -17,6 +17,7 @@ MIB = 1024**2
 GIB = 1024**3
 # For GPUs that are not in the table: the largest difference between nvidia-smi's and CUDA's total in it, rounded up.
 _DRIVER_RESERVE_MIB = 900
+_SLICE_RESERVE_MIB = 256
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def described(product: str, memory_mib: int | None, compute_capability: tuple[in
         return found
     if not memory_mib:
         return None
-    return Gpu(product, max(0, memory_mib - _DRIVER_RESERVE_MIB) * MIB, compute_capability)
+    found = Gpu(product, memory_mib * MIB, compute_capability)
+    reserve = _SLICE_RESERVE_MIB if found.sliced else _DRIVER_RESERVE_MIB
+    return Gpu(product, max(0, memory_mib - reserve) * MIB, compute_capability)
 
 
 def products() -> list[str]:

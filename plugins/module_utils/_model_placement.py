@@ -23,6 +23,8 @@ class Node:
     gpu: _gpu_types.Gpu
     free: int
     whole: bool = True
+    # False where nobody knows what pods have taken.
+    counted: bool = True
 
 
 def imagined(gpu: dict[str, Any]) -> list[Node]:
@@ -40,30 +42,44 @@ def imagined(gpu: dict[str, Any]) -> list[Node]:
 
 
 def nodes(listed: Iterable[dict[str, Any]]) -> list[Node]:
-    """Nodes as gpu_check lists them; those without a whole GPU of known memory are left out.
+    """Nodes as gpu_check lists them; unusable ones and GPUs of unknown memory are left out.
 
     Raises ValueError with a sentence if none is left or an entry is no such node.
     """
     found = []
     for entry in listed:
         try:
-            product, free = str(entry["product"] or ""), int(entry["free"])
-            capability = entry.get("compute_capability")
-            gpu = _gpu_types.described(
-                product,
-                int(entry["memory_mib"]) if entry.get("memory_mib") else None,
-                _gpu_types.parse_compute_capability(str(capability)) if capability else None,
-            )
-            if gpu is not None and not entry.get("mig"):
-                found.append(Node(str(entry["name"]), gpu, free, entry.get("sharing") in (None, "none", "exclusive")))
+            if entry.get("usable", True):
+                found += _of_node(entry)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"nodes: an entry has no usable name, product and free ({error!r}): give the nodes that gpu_check returns."
             ) from error
     if not found:
-        raise ValueError(
-            "nodes lists no node with whole GPUs whose memory is known: there is nothing to place a model on."
-        )
+        raise ValueError("nodes lists no usable GPU whose memory is known: there is nothing to place a model on.")
+    return found
+
+
+def _of_node(entry: dict[str, Any]) -> list[Node]:
+    """The GPUs of a node, or its slices by profile (MIG, strategy mixed)."""
+    name, product, sharing = str(entry["name"]), str(entry["product"] or ""), entry.get("sharing") or "none"
+    capability = entry.get("compute_capability")
+    parsed = _gpu_types.parse_compute_capability(str(capability)) if capability else None
+    units = [(product, entry.get("memory_mib"), entry["free"], entry.get("allocatable"))]
+    for profile in (entry.get("mig") or {}).get("profiles") or []:
+        slice_of = f"{product}-MIG-{profile['profile']}"
+        units.append((slice_of, profile["memory_mib"], profile["free"], profile["allocatable"]))
+    found = []
+    for unit, memory_mib, free, allocatable in units:
+        gpu = _gpu_types.described(unit, int(memory_mib) if memory_mib else None, parsed)
+        # Where pods could not be listed, all that is healthy is taken for free, and said so.
+        amount = int(allocatable if free is None else free)
+        if gpu is None or amount < 1:
+            continue
+        if sharing == "mps":
+            # MPS gives each of its clients an equal part of the memory.
+            gpu = replace(gpu, memory_bytes=gpu.memory_bytes // max(1, int(entry.get("replicas") or 1)))
+        found.append(Node(name, gpu, amount, sharing != "time-slicing", free is not None))
     return found
 
 
@@ -101,6 +117,9 @@ def on_cluster(model: Model, settings: Settings, nodes: Sequence[Node]) -> dict[
             verdict["warnings"].append(
                 f"{gpu.product}: GPUs are time-sliced, and others may take the memory counted here at any moment."
             )
+            verdict["status"] = "warn" if verdict["status"] == "pass" else verdict["status"]
+        if not all(node.counted for node in members):
+            verdict["warnings"].append(f"{gpu.product}: what pods have taken is not known; all GPUs are taken for free.")
             verdict["status"] = "warn" if verdict["status"] == "pass" else verdict["status"]
         verdicts.append({**verdict, "gpu": gpu.product, "gpus_needed": _model_fit.gpus(settings)})
     order = {"pass": 0, "warn": 1, "fail": 2}

@@ -104,27 +104,57 @@ def test_nothing_is_suggested_where_nothing_fits() -> None:
     assert _model_placement.suggestions(llama("70B"), Settings(), [Node("a", T4, 1)]) == []
 
 
+ENTRY: dict[str, Any] = {
+    "name": "a",
+    "product": "NVIDIA-L40S",
+    "memory_mib": 46068,
+    "compute_capability": "8.9",
+    "allocatable": 4,
+    "free": 3,
+    "sharing": "none",
+    "replicas": 1,
+    "mig": None,
+    "usable": True,
+}
+
+
 def test_nodes_as_gpu_check_lists_them() -> None:
-    entry: dict[str, Any] = {
-        "name": "a",
-        "product": "NVIDIA-L40S",
-        "memory_mib": 46068,
-        "compute_capability": "8.9",
-        "free": 3,
-        "sharing": "none",
-        "mig": None,
-    }
-    sliced = {**entry, "name": "b", "product": "NVIDIA-L40S-SHARED", "sharing": "time-slicing"}
-    partitioned = {**entry, "name": "c", "mig": {"strategy": "mixed"}}
-    unknown = {**entry, "name": "d", "product": "NVIDIA-X1000", "memory_mib": 50_000}
-    found = _model_placement.nodes([entry, sliced, partitioned, unknown])
-    assert [(node.name, node.free, node.whole) for node in found] == [("a", 3, True), ("b", 3, False), ("d", 3, True)]
+    unknown = {**ENTRY, "name": "d", "product": "NVIDIA-X1000", "memory_mib": 50_000}
+    cordoned = {**ENTRY, "name": "e", "usable": False}
+    full = {**ENTRY, "name": "f", "free": 0}
+    found = _model_placement.nodes([ENTRY, unknown, cordoned, full])
+    assert [(node.name, node.free, node.whole) for node in found] == [("a", 3, True), ("d", 3, True)]
     assert found[0].gpu.memory_bytes == int(44.42 * GIB)
     # What the label says, less what a driver keeps for itself.
-    assert found[2].gpu == Gpu("NVIDIA-X1000", 49_100 * 1024**2, (8, 9))
+    assert found[1].gpu == Gpu("NVIDIA-X1000", 49_100 * 1024**2, (8, 9))
 
 
-@pytest.mark.parametrize("listed", [[], [{"name": "a", "product": "", "free": 0}]])
+def test_shared_gpus_of_a_node() -> None:
+    sliced = {**ENTRY, "product": "NVIDIA-L40S-SHARED", "sharing": "time-slicing", "replicas": 4}
+    [node] = _model_placement.nodes([sliced])
+    assert (node.whole, node.gpu.memory_bytes) == (False, int(44.42 * GIB))
+    [node] = _model_placement.nodes([{**sliced, "sharing": "mps"}])
+    assert (node.whole, node.gpu.memory_bytes) == (True, int(44.42 * GIB) // 4)
+
+
+def test_slices_of_a_node_are_gpus_of_their_own() -> None:
+    profiles = [{"profile": "1g.10gb", "memory_mib": 9984, "allocatable": 56, "free": 50}]
+    mixed = {**ENTRY, "free": 0, "mig": {"strategy": "mixed", "profiles": profiles}}
+    [node] = _model_placement.nodes([mixed])
+    assert (node.gpu.product, node.gpu.memory_bytes, node.free) == ("NVIDIA-L40S-MIG-1g.10gb", 9728 * 1024**2, 50)
+    single = {**ENTRY, "product": "NVIDIA-H100-80GB-HBM3-MIG-3g.40gb", "memory_mib": 40448}
+    [node] = _model_placement.nodes([{**single, "mig": {"strategy": "single", "profiles": []}}])
+    assert node.gpu.sliced
+
+
+def test_where_pods_are_not_known_all_gpus_are_taken_for_free_and_that_is_said() -> None:
+    nodes = _model_placement.nodes([{**ENTRY, "free": None}])
+    found = _model_placement.on_cluster(llama("8B"), Settings(max_model_len=8192), nodes)
+    assert (nodes[0].free, found["status"]) == (4, "warn")
+    assert "what pods have taken is not known" in found["warnings"][0]
+
+
+@pytest.mark.parametrize("listed", [[], [{"name": "a", "product": "", "free": 0}], [{**ENTRY, "usable": False}]])
 def test_nodes_without_a_usable_gpu_are_refused(listed: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match="nothing to place a model on"):
         _model_placement.nodes(listed)
