@@ -66,6 +66,7 @@ CONTROL_PLANE = (
 IN_PODS = (
     Binary("coredns", "tools", "github.com/coredns/coredns", 60),
     Binary("pause", "tools", "sandbox.invalid/tools/pause", 2),
+    Binary("nvidia-smi", "tools", "sandbox.invalid/tools/nvidia-smi", 2),
     Binary("vllm", "tools", "sandbox.invalid/tools/vllm", 2),
     Binary("llm-d-inference-sim", "tools", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 110),
     Binary("kserve-manager", "kserve", "github.com/kserve/kserve/cmd/manager", 120),

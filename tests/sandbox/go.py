@@ -192,9 +192,14 @@ def _key(binary: Binary, toolchain: _Toolchain) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps([toolchain.version, _arguments(binary, pathlib.Path("out"))]).encode())
     folder = GO_MODULES / binary.module
-    for path in [folder / "go.mod", folder / "go.sum", *sorted(_own_sources(binary).glob("*.go"))]:
+    for path in [folder / "go.mod", folder / "go.sum", *_sources(_own_sources(binary))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:20]
+
+
+def _sources(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What the compiler reads there: Go files, and the data that our own programs embed."""
+    return sorted(path for path in folder.glob("*.*") if path.suffix in (".go", ".json", ".xml"))
 
 
 def _own_sources(binary: Binary) -> pathlib.Path:

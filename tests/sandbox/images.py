@@ -31,6 +31,8 @@ from .oci import Image, LayerWriter, Registry
 # What the collection installs: the registry holds it under these names and versions.
 VERSIONS: dict[str, Any] = yaml.safe_load((CHECKOUT / "roles/versions/vars/main.yml").read_text())["versions_table"]
 ISTIO_VERSION = VERSIONS["istio"]["version"]
+# The default of gpu_check's smoke_image.
+CUDA_TAG = "12.8.1-base-ubuntu24.04"
 LOADER_DIRECTORY = "/usr/local/lib/host"
 # One binary, which its first argument turns into one of these.
 CERT_MANAGER_IMAGES = {
@@ -91,8 +93,21 @@ def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pa
     ]
     for command, name in CERT_MANAGER_IMAGES.items():
         images.append(single(name, "cert-manager", "/app/cert-manager", command))
+    images += _cuda(layer, binaries)
     for image in images:
         registry.push(image)
+
+
+def _cuda(layer, binaries: dict[str, pathlib.Path]) -> list[Image]:  # type: ignore[no-untyped-def]
+    """The image that sees a healthy GPU, and a tag sandbox-<fault> for each fault that nvidia-smi can be told to show."""
+    tools = [layer("nvidia-smi", {"/usr/bin/nvidia-smi": binaries["nvidia-smi"]})]
+    healthy = Image(f"docker.io/nvidia/cuda:{CUDA_TAG}", tools, ["nvidia-smi"])
+    faults = json.loads((go.GO_MODULES / "tools" / "nvidia-smi" / "faults.json").read_text())
+    broken = [
+        Image(f"docker.io/nvidia/cuda:sandbox-{name}", tools, ["nvidia-smi"], environment={"SANDBOX_NVIDIA_SMI": name})
+        for name in sorted(faults)
+    ]
+    return [healthy, *broken]
 
 
 def _vllm(layer, binaries: dict[str, pathlib.Path]) -> Image:  # type: ignore[no-untyped-def]

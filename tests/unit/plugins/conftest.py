@@ -21,11 +21,18 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 PLURALS = {
+    "clusterpolicies": "ClusterPolicy",
     "configmaps": "ConfigMap",
     "controllerrevisions": "ControllerRevision",
     "customresourcedefinitions": "CustomResourceDefinition",
     "deployments": "Deployment",
+    "gpuclusters": "GPUCluster",
     "namespaces": "Namespace",
+    "nodes": "Node",
+    "pods": "Pod",
+    "resourceclaims": "ResourceClaim",
+    "resourceslices": "ResourceSlice",
+    "runtimeclasses": "RuntimeClass",
     "secrets": "Secret",
     "widgets": "Widget",
 }
@@ -151,8 +158,21 @@ class Handler(BaseHTTPRequestHandler):
 
     @staticmethod
     def within(key: str, collection: str, item: dict[str, Any], query: dict[str, str]) -> bool:
-        name = query.get("fieldSelector", "").removeprefix("metadata.name=")
-        return key.startswith(collection + "/") and (not name or item["metadata"]["name"] == name)
+        """Whether an object is in a collection (of one namespace, or of all) and selected by name and labels."""
+        prefix, _slash, plural = collection.rpartition("/")
+        rest = key.removeprefix(prefix + "/").split("/")
+        inside = key.startswith(prefix + "/") and rest[-2:-1] == [plural]
+        if not inside or (len(rest) > 2 and rest[0] != "namespaces"):
+            return False
+        selector = query.get("fieldSelector", "")
+        if selector.startswith("metadata.name=") and item["metadata"]["name"] != selector.partition("=")[2]:
+            return False
+        labels = item["metadata"].get("labels") or {}
+        return all(
+            labels.get(part.partition("=")[0]) == part.partition("=")[2] if "=" in part else part in labels
+            for part in query.get("labelSelector", "").split(",")
+            if part
+        )
 
     def patch(self, path: str, query: dict[str, str], body: dict[str, Any]) -> None:
         live = self.api.objects.get(path)

@@ -1,0 +1,122 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the smoke test's pods, read what they print, and leave nothing behind. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_smoke, _nvidia_smi
+from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
+from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import FAIL, Expectations, Finding
+from ansible_collections.llmstack.serving.plugins.module_utils._gpu_smoke import LABEL, Ending, Options, Plan
+from ansible_collections.llmstack.serving.plugins.module_utils._kube import FIELD_MANAGER, Kube, Ref
+from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import Selection, View, wait_until
+
+# A report of eight GPUs has some 4,000 lines.
+_LOG_LINES = 50_000
+# Time for the scheduler, the pull of the image and the log beside that of the pod itself.
+_GRACE_SECONDS = 15
+
+
+def run(kube: Kube, plan: Plan, options: Options, wanted: Expectations) -> list[Finding]:
+    """The findings of all nodes in the plan. Raises KubeError if the pods may not be made."""
+    pods = {_gpu_smoke.pod_name(plan.run, node): node for node in plan.amounts}
+    _sweep(kube, plan.namespace)
+    if not pods:
+        return list(plan.skipped)
+    with _termination_as_exception():
+        try:
+            for node, (resource, amount) in plan.amounts.items():
+                manifest = _gpu_smoke.manifest(node, resource, amount, plan, options)
+                kube.apply(_ref(plan, manifest["metadata"]["name"]), manifest, field_manager=FIELD_MANAGER)
+            endings = _wait(kube, plan, pods, options.timeout_seconds + _GRACE_SECONDS)
+            found = list(plan.skipped)
+            for name, node in pods.items():
+                found += _read(kube, plan, name, node, endings.get(name), options, wanted)
+            return found
+        finally:
+            _remove(kube, plan, pods)
+
+
+def _ref(plan: Plan, name: str) -> Ref:
+    return Ref("v1", "Pod", plan.namespace, name)
+
+
+def _wait(kube: Kube, plan: Plan, pods: dict[str, str], seconds: int) -> dict[str, Ending]:
+    """The endings of the pods that have ended in time, by name."""
+    selection = Selection("v1", "Pod", plan.namespace, labels=f"{LABEL}={plan.run}")
+    endings: dict[str, Ending] = {}
+
+    def judge(view: View) -> bool | None:
+        for (_namespace, name), pod in view.get(selection, {}).items():
+            if (ended := _gpu_smoke.ending(pod)) is not None:
+                endings.setdefault(name, ended)
+        return True if set(endings) >= set(pods) else None
+
+    wait_until(kube, [selection], judge, time.monotonic() + seconds)
+    return endings
+
+
+def _read(
+    kube: Kube, plan: Plan, name: str, node: str, ended: Ending | None, options: Options, wanted: Expectations
+) -> list[Finding]:
+    if ended is None:
+        return [_gpu_smoke.overdue(node, options.timeout_seconds)]
+    if not ended.finished:
+        return [_gpu_smoke.not_run(node, ended)]
+    found = []
+    if options.dcgm_level:
+        text = kube.log(plan.namespace, name, _gpu_smoke.DCGM_CONTAINER, lines=_LOG_LINES)
+        found.append(_gpu_smoke.judge_dcgm(node, text, wanted))
+    try:
+        report = _nvidia_smi.parse(kube.log(plan.namespace, name, _gpu_smoke.CONTAINER, lines=_LOG_LINES))
+    except _nvidia_smi.ReportError as error:
+        text = "The driver does not answer: look at the node's kernel log and at the driver's pod."
+        return [*found, Finding("smoke-run", FAIL, f"{node}: {error}", text, node=node)]
+    return [*found, *_nvidia_smi.judge(node, report, plan.amounts[node][1], wanted)]
+
+
+def _remove(kube: Kube, plan: Plan, pods: Sequence[str] | dict[str, str]) -> None:
+    """Delete the pods of this run; what cannot be deleted ends by its own deadline."""
+    for name in pods:
+        with contextlib.suppress(errors.KubeError):
+            kube.delete(_ref(plan, name))
+
+
+def _sweep(kube: Kube, namespace: str) -> None:
+    """Delete pods of runs that were killed: those that are past their own deadline."""
+    with contextlib.suppress(errors.Forbidden):
+        left, _version = kube.list("v1", "Pod", namespace, labels=LABEL)
+        for pod in left:
+            if _age_seconds(pod) > pod["spec"].get("activeDeadlineSeconds", 0) + 2 * _GRACE_SECONDS:
+                kube.delete(Ref("v1", "Pod", namespace, pod["metadata"]["name"]), uid=pod["metadata"]["uid"])
+
+
+def _age_seconds(pod: dict[str, Any]) -> float:
+    made = datetime.datetime.fromisoformat(pod["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
+    return (datetime.datetime.now(datetime.UTC) - made).total_seconds()
+
+
+@contextlib.contextmanager
+def _termination_as_exception() -> Iterator[None]:
+    """Inside, a SIGTERM (a task's timeout, an aborted job) unwinds the stack, so that the pods are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
