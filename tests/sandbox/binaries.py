@@ -23,7 +23,7 @@ def module_version(folder: str, module: str) -> str:
 KUBERNETES_VERSION = module_version("kube", "k8s.io/kubernetes")
 HELM_VERSION = module_version("tools", "helm.sh/helm/v4")
 KSERVE_VERSION = module_version("kserve", "github.com/kserve/kserve")
-CERT_MANAGER_VERSION = "v1.21.1"
+CERT_MANAGER_VERSION = module_version("cert-manager", "github.com/cert-manager/cert-manager")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,13 @@ IN_PODS = (
     Binary("llm-d-inference-sim", "tools", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 110),
     Binary("kserve-manager", "kserve", "github.com/kserve/kserve/cmd/manager", 120),
     Binary("kube-rbac-proxy", "kube-rbac-proxy", "github.com/brancz/kube-rbac-proxy/cmd/kube-rbac-proxy", 90),
-    Binary("cert-manager", "cert-manager", ".", 90),
+    Binary(
+        "cert-manager",
+        "cert-manager",
+        ".",
+        90,
+        (f"github.com/cert-manager/cert-manager/pkg/util.AppVersion={CERT_MANAGER_VERSION}",),
+    ),
     Binary("pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 180),
     Binary("pilot-agent", "istio", "istio.io/istio/pilot/cmd/pilot-agent", 20),
 )

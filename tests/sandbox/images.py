@@ -28,6 +28,11 @@ from .oci import Image, LayerWriter, Registry
 ISTIO_VERSION = "1.30.4"
 VLLM_VERSION = "v0.32.0"
 LOADER_DIRECTORY = "/usr/local/lib/host"
+# One binary, which its first argument turns into one of these.
+CERT_MANAGER_IMAGES = {
+    command: f"quay.io/jetstack/cert-manager-{command}:{CERT_MANAGER_VERSION}"
+    for command in ("controller", "webhook", "cainjector", "startupapicheck")
+}
 
 
 def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path]) -> None:
@@ -75,8 +80,7 @@ def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pa
         _storage_initializer(work),
         _istio_proxy(layer, binaries, work),
     ]
-    for command in ("controller", "webhook", "cainjector", "startupapicheck"):
-        name = f"quay.io/jetstack/cert-manager-{command}:{CERT_MANAGER_VERSION}"
+    for command, name in CERT_MANAGER_IMAGES.items():
         images.append(single(name, "cert-manager", "/app/cert-manager", command))
     for image in images:
         registry.push(image)
@@ -179,15 +183,21 @@ def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
     for name in ("kserve-crd", "kserve-resources"):
         charts.append((kserve / name, "kserve/charts", KSERVE_VERSION))
     for source, repository, version in charts:
-        folder = work / source.name
-        # Module folders are read-only and helm writes beside what it packages.
-        shutil.copytree(source, folder, copy_function=shutil.copyfile)
-        for path in [folder, *folder.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        packages = work / f"{source.name}-package"
-        _helm(helm, work, "package", str(folder), "--version", version, "--app-version", version, "-d", str(packages))
-        [package] = packages.glob("*.tgz")
+        package = package_chart(helm, source, version, work)
         _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
+
+
+def package_chart(helm: str, source: pathlib.Path, version: str, work: pathlib.Path) -> pathlib.Path:
+    """A release's chart from its source folder, where version and appVersion are still placeholders."""
+    folder = work / source.name
+    # Module folders are read-only and helm writes beside what it packages.
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    packages = work / f"{source.name}-package"
+    _helm(helm, work, "package", str(folder), "--version", version, "--app-version", version, "-d", str(packages))
+    [package] = packages.glob("*.tgz")
+    return package
 
 
 def _helm(helm: str, work: pathlib.Path, *arguments: str) -> None:

@@ -111,8 +111,8 @@ class _Writer:
         layout, ports, pki_directory = self.layout, self.ports, self.layout.pki
         etcd_url = f"http://127.0.0.1:{ports['etcd']}"
         peer_url = f"http://127.0.0.1:{ports['etcd-peer']}"
-        hosts = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "127.0.0.1", self.address)
-        hosts += (str(self.ranges.services[1]),)
+        names = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+        hosts = (*names, "127.0.0.1", self.address, str(self.ranges.services[1]))
         serving = self.authority.issue("apiserver", user="kube-apiserver", hosts=hosts)
         kubelet_client = self.authority.issue("kubelet-client", user="kube-apiserver", groups=("system:masters",))
         proxy_client = self.front_proxy.issue("front-proxy-client", user="front-proxy-client")

@@ -1,0 +1,376 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring objects to the described state, and wait until they are usable. PRIVATE to the collection.
+
+What changes is known from a server-side dry run, before anything is written and before any wait. So a second run sends
+nothing but reads and dry runs, and check mode says what a run would do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
+from ansible_collections.llmstack.serving.plugins.module_utils import _manifest
+from ansible_collections.llmstack.serving.plugins.module_utils._kube import FIELD_MANAGER, Kube, Ref, Resource
+from ansible_collections.llmstack.serving.plugins.module_utils._readiness import deletion, judge, needs_watching
+
+_RETRY_SECONDS = 2.0
+
+
+@dataclass
+class Settings:
+    """How to apply. `progress` gets one sentence now and then during a long wait."""
+
+    field_manager: str = FIELD_MANAGER
+    force_conflicts: bool = False
+    check_mode: bool = False
+    wait: bool = True
+    wait_timeout_seconds: float = 600
+    progress: Callable[[str], None] = lambda text: None
+
+
+@dataclass
+class Item:
+    """What was done with one object. `before` and `after` are its described state (see _manifest.state)."""
+
+    ref: Ref
+    action: Literal["created", "updated", "deleted", "unchanged"]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    resource: dict[str, Any]
+    predicted: bool = False
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "api_version": self.ref.api_version,
+            "kind": self.ref.kind,
+            "namespace": self.ref.namespace,
+            "name": self.ref.name,
+            "action": self.action,
+            "resource": _manifest.without_noise(self.resource) if self.resource else {},
+        }
+
+
+@dataclass
+class Outcome:
+    """What was done with all objects; with an `error`, what was done before it."""
+
+    items: list[Item] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: errors.KubeError | None = None
+
+    @property
+    def changed(self) -> bool:
+        return any(item.action != "unchanged" for item in self.items)
+
+    def diff(self) -> dict[str, Any]:
+        """Both sides of the objects that change, by name."""
+        sides: dict[str, dict[str, Any]] = {"before": {}, "after": {}}
+        for item in self.items:
+            if item.action != "unchanged":
+                before, after = _manifest.masked_pair(item.before, item.after)
+                sides["before"][str(item.ref)], sides["after"][str(item.ref)] = before, after
+        return sides
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+def ref_of(kube: Kube, definition: dict[str, Any]) -> Ref:
+    """The name of a definition's object; a namespaced object without a namespace goes to `default`, as with kubectl."""
+    metadata = definition["metadata"]
+    namespace = metadata.get("namespace")
+    try:
+        namespaced = kube.resource(definition["apiVersion"], definition["kind"]).namespaced
+    except errors.KindNotFound:
+        namespaced = bool(namespace)
+    return Ref(
+        definition["apiVersion"], definition["kind"], (namespace or "default") if namespaced else None, metadata["name"]
+    )
+
+
+def present(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -> Outcome:
+    """Apply the definitions in their order and wait until all are usable. Never raises a KubeError: see Outcome.error."""
+    deadline = time.monotonic() + settings.wait_timeout_seconds
+    outcome = Outcome()
+    try:
+        for definition in definitions:
+            _await_definition_of(kube, definition, outcome, settings, deadline)
+            outcome.items.append(_apply(kube, definition, outcome, settings, deadline))
+    except errors.KubeError as error:
+        error.add(_done_before(outcome))
+        outcome.error = error
+        return outcome
+    if settings.wait and not settings.check_mode:
+        try:
+            wait_until_ready(kube, outcome.items, settings, deadline)
+        except errors.KubeError as error:
+            outcome.error = error
+    return outcome
+
+
+def absent(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -> Outcome:
+    """Delete the objects in reverse order, each gone before the next: what a finalizer needs must outlive its object.
+
+    Never raises a KubeError: see Outcome.error.
+    """
+    deadline = time.monotonic() + settings.wait_timeout_seconds
+    outcome = Outcome()
+    try:
+        for definition in reversed(definitions):
+            _delete(kube, definition, outcome, settings, deadline)
+    except errors.KubeError as error:
+        error.add(_done_before(outcome))
+        outcome.error = error
+    return outcome
+
+
+def _done_before(outcome: Outcome) -> str:
+    done = [f"{item.action} {item.ref}" for item in outcome.items if item.action != "unchanged" and not item.predicted]
+    return f" Done before this failure: {', '.join(done)}." if done else " Nothing was changed before this failure."
+
+
+def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: Settings, deadline: float) -> Item:
+    ref = ref_of(kube, definition)
+    try:
+        live = kube.get(ref)
+    except errors.KindNotFound as error:
+        if not settings.check_mode:
+            raise
+        if not _learns_kind(definition, outcome):
+            outcome.warn(f"{error} Check mode predicts that {ref} will be created.")
+        return _predicted(ref, None, definition, settings)
+    if live is not None and live["metadata"].get("deletionTimestamp"):
+        raise errors.Invalid(f"{ref} {deletion(live)}. Run again when it is gone.")
+    mine = live is None or _manifest.created_by(live) == settings.field_manager
+    desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
+    before = _manifest.state(live)
+    if live is None and not settings.check_mode:
+        served = _send(kube, ref, desired, settings, deadline)
+        return Item(ref, "created", before, _manifest.state(served), served)
+    try:
+        planned = _send(kube, ref, desired, settings, deadline, dry_run=True)
+    except (errors.NamespaceNotFound, errors.WebhookUnreachable, errors.DryRunUnsupported) as error:
+        if settings.check_mode:
+            if not (isinstance(error, errors.NamespaceNotFound) and _creates_namespace(outcome, ref.namespace)):
+                outcome.warn(f"{error} Check mode predicts the result for {ref} without asking the API server.")
+            return _predicted(ref, live, desired, settings)
+        if not isinstance(error, errors.DryRunUnsupported):
+            raise
+        # Only the write itself can tell what it changes.
+        planned = served = _send(kube, ref, desired, settings, deadline)
+        action: Any = "unchanged" if _manifest.state(served) == before else "updated"
+        return Item(ref, action, before, _manifest.state(served), served)
+    after = _manifest.state(planned)
+    if live is None:
+        return Item(ref, "created", before, after, planned, predicted=True)
+    if after == before:
+        return Item(ref, "unchanged", before, after, live)
+    if settings.check_mode:
+        return Item(ref, "updated", before, after, planned, predicted=True)
+    served = _send(kube, ref, desired, settings, deadline)
+    return Item(ref, "updated", before, _manifest.state(served), served)
+
+
+def _predicted(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any], settings: Settings) -> Item:
+    desired = _manifest.with_created_by(desired, settings.field_manager) if live is None else desired
+    before, after = _manifest.state(live), _manifest.state(_manifest.overlay(live or {}, desired))
+    action: Any = "created" if live is None else "updated" if before != after else "unchanged"
+    return Item(ref, action, before, after, desired, predicted=True)
+
+
+def _send(
+    kube: Kube, ref: Ref, manifest: dict[str, Any], settings: Settings, deadline: float, dry_run: bool = False
+) -> dict[str, Any]:
+    while True:
+        try:
+            return kube.apply(
+                ref, manifest, field_manager=settings.field_manager, force=settings.force_conflicts, dry_run=dry_run
+            )
+        except errors.WebhookUnreachable as error:
+            # Right after its installation a webhook is registered before its pod answers.
+            if settings.check_mode or not settings.wait or time.monotonic() + _RETRY_SECONDS > deadline:
+                raise
+            settings.progress(f"{error} Trying again.")
+            time.sleep(_RETRY_SECONDS)
+
+
+def _creates_namespace(outcome: Outcome, name: str | None) -> bool:
+    return any(item.ref.kind == "Namespace" and item.ref.name == name for item in outcome.items)
+
+
+def _definition_of(definition: dict[str, Any], outcome: Outcome) -> Item | None:
+    """The CustomResourceDefinition among the applied objects that a definition's kind comes from."""
+    group, _slash, version = definition["apiVersion"].rpartition("/")
+    for item in outcome.items:
+        spec = item.after.get("spec") or {}
+        if item.ref.kind == "CustomResourceDefinition" and spec.get("group") == group:
+            versions = [entry.get("name") for entry in spec.get("versions") or []]
+            if (spec.get("names") or {}).get("kind") == definition["kind"] and version in versions:
+                return item
+    return None
+
+
+def _learns_kind(definition: dict[str, Any], outcome: Outcome) -> bool:
+    return _definition_of(definition, outcome) is not None
+
+
+def _await_definition_of(
+    kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: Settings, deadline: float
+) -> None:
+    """Before an object whose kind was defined just now: wait until the API server serves the kind."""
+    item = _definition_of(definition, outcome)
+    if item is None:
+        return
+    if not settings.check_mode and judge(item.resource).state != "ready":
+        wait_until_ready(kube, [item], settings, deadline)
+    spec = item.after["spec"]
+    if not item.predicted:
+        kube.learn(
+            Resource(
+                definition["apiVersion"], definition["kind"], spec["names"]["plural"], spec.get("scope") == "Namespaced"
+            )
+        )
+
+
+def _delete(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: Settings, deadline: float) -> None:
+    ref = ref_of(kube, definition)
+    try:
+        live = kube.get(ref)
+    except errors.KindNotFound:
+        live = None
+    before = _manifest.state(live)
+    if live is None:
+        outcome.items.append(Item(ref, "unchanged", {}, {}, {}))
+    elif _manifest.created_by(live) != settings.field_manager:
+        outcome.warn(
+            f"{ref} was not created by {settings.field_manager} (it has no annotation {_manifest.CREATED_BY} that says so) "
+            "and stays as it is. Delete it by hand if it is to go."
+        )
+        outcome.items.append(Item(ref, "unchanged", before, before, live))
+    elif settings.check_mode:
+        outcome.items.append(Item(ref, "deleted", before, {}, {}, predicted=True))
+    else:
+        left = kube.delete(ref, uid=live["metadata"]["uid"])
+        outcome.items.append(Item(ref, "deleted", before, {}, {}))
+        if left is not None and settings.wait:
+            _wait_until_gone(kube, ref, live["metadata"]["uid"], settings, deadline)
+
+
+def _wait_until_gone(kube: Kube, ref: Ref, uid: str, settings: Settings, deadline: float) -> None:
+    from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import Selection, View, wait_until
+
+    chosen = Selection(ref.api_version, ref.kind, ref.namespace, fields=f"metadata.name={ref.name}")
+    report = _Reporter(settings.progress)
+
+    def gone(view: View) -> bool | None:
+        for manifest in view[chosen].values():
+            if manifest["metadata"].get("uid") == uid:
+                report(f"{ref} {deletion(manifest)}")
+                return None
+        return True
+
+    answer, view = wait_until(kube, [chosen], gone, deadline)
+    if answer is None:
+        left: dict[str, Any] = next(iter(view.get(chosen, {}).values()), {"metadata": {}})
+        raise errors.WaitFailed(f"{ref} is still there after {settings.wait_timeout_seconds:g} s: it {deletion(left)}.")
+
+
+def wait_until_ready(kube: Kube, items: list[Item], settings: Settings, deadline: float) -> None:
+    """Wait until all objects are usable; their `resource` is then what was served last. Raises WaitFailed."""
+    waiting = [item for item in items if needs_watching(item.resource) or judge(item.resource).state != "ready"]
+    if not waiting:
+        return
+    from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import View, wait_until
+
+    report = _Reporter(settings.progress)
+    selections = _selections(waiting)
+
+    def verdicts(view: View) -> list[tuple[Item, Any]]:
+        return [(item, _verdict(view, item)) for item in waiting]
+
+    def decide(view: View) -> str | None:
+        open_ = [(item, verdict) for item, verdict in verdicts(view) if verdict.state != "ready"]
+        if any(verdict.state == "failed" for _item, verdict in open_):
+            return "failed"
+        if not open_:
+            return "ready"
+        report("; ".join(f"{item.ref}: {verdict.reason}" for item, verdict in open_))
+        return None
+
+    answer, view = wait_until(kube, selections, decide, deadline)
+    for item in waiting:
+        item.resource = _found(view, item) or item.resource
+    if answer == "ready":
+        return
+    lacking = [f"{item.ref}: {verdict.reason}" for item, verdict in verdicts(view) if verdict.state != "ready"]
+    if answer == "failed":
+        broken = [f"{item.ref}: {verdict.reason}" for item, verdict in verdicts(view) if verdict.state == "failed"]
+        raise errors.WaitFailed(f"Failed: {'; '.join(broken)}.")
+    raise errors.WaitFailed(
+        f"Not ready after {settings.wait_timeout_seconds:g} s (wait_timeout): {'; '.join(lacking) or 'no answer of the API server'}."
+    )
+
+
+def _selections(items: list[Item]) -> list[Any]:
+    """One watch per kind and namespace; of a single object only."""
+    from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import Selection
+
+    names: dict[tuple[str, str, str | None], list[str]] = {}
+    for item in items:
+        names.setdefault((item.ref.api_version, item.ref.kind, item.ref.namespace), []).append(item.ref.name)
+    chosen = [
+        Selection(*where, fields=f"metadata.name={found[0]}" if len(found) == 1 else "")
+        for where, found in names.items()
+    ]
+    for item in items:
+        if needs_watching(item.resource):
+            chosen.append(Selection("apps/v1", "Deployment", item.ref.namespace))
+    return chosen
+
+
+def _found(view: Any, item: Item) -> dict[str, Any] | None:
+    for selection, objects in view.items():
+        found = objects.get((item.ref.namespace or "", item.ref.name))
+        if found and (selection.api_version, selection.kind) == (item.ref.api_version, item.ref.kind):
+            return found
+    return None
+
+
+def _verdict(view: Any, item: Item) -> Any:
+    from ansible_collections.llmstack.serving.plugins.module_utils._readiness import failed, progressing
+
+    found = _found(view, item)
+    if found is None:
+        return failed("was deleted by someone else") if view else progressing("has not been seen")
+    deployments = [
+        manifest
+        for selection, objects in view.items()
+        if selection.kind == "Deployment" and selection.namespace == item.ref.namespace
+        for manifest in objects.values()
+    ]
+    return judge(found, deployments)
+
+
+class _Reporter:
+    """Passes on news, but not more often than every few seconds, and without news a sign of life each minute."""
+
+    _NEWS_SECONDS = 10.0
+    _LIFE_SECONDS = 60.0
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self._progress = progress
+        self._text = ""
+        self._begin = self._last = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= (self._NEWS_SECONDS if text != self._text else self._LIFE_SECONDS):
+            self._progress(f"{text} ({now - self._begin:.0f} s)")
+            self._text, self._last = text, now

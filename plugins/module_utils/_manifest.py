@@ -1,0 +1,151 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kubernetes objects as dictionaries: what makes one valid, what of it counts as its state, what of it is secret. Pure.
+
+PRIVATE to the collection.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+# Set when an object is created and kept since: nothing is deleted that the collection did not make.
+CREATED_BY = "llmstack.serving/created-by"
+_MASK = "********"
+# Written by the API server, never by whoever describes the object.
+_SERVER_SIDE = (
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
+
+
+def problems(definitions: list[Any]) -> list[str]:
+    """What is wrong with the definitions before any of them is sent, one sentence each."""
+    found: list[str] = []
+    seen: dict[tuple[str, ...], int] = {}
+    for number, definition in enumerate(definitions, 1):
+        where = f"definitions[{number - 1}]"
+        if not isinstance(definition, dict):
+            found.append(f"{where} is not a dictionary.")
+            continue
+        metadata = definition.get("metadata")
+        if metadata is not None and not isinstance(metadata, dict):
+            found.append(f"{where}: metadata is not a dictionary.")
+            continue
+        metadata = metadata or {}
+        texts = {
+            "apiVersion": definition.get("apiVersion"),
+            "kind": definition.get("kind"),
+            "metadata.name": metadata.get("name"),
+        }
+        for field, value in texts.items():
+            if not value:
+                found.append(f"{where}{_told(definition)} has no {field}.")
+            elif not isinstance(value, str):
+                found.append(f"{where}{_told(definition)}: {field} must be a string, not {value!r}. Quote it.")
+        if str(definition.get("kind", "")).endswith("List") and "items" in definition:
+            found.append(f"{where} is a list of objects. Give its items one by one.")
+        for server_side in ("managedFields", "resourceVersion", "uid"):
+            if server_side in metadata:
+                found.append(f"{where}{_told(definition)}: remove metadata.{server_side}, it is the API server's.")
+        for kind in ("labels", "annotations"):
+            for key, value in (metadata.get(kind) or {}).items():
+                if not isinstance(value, str):
+                    found.append(
+                        f"{where}{_told(definition)}: metadata.{kind}.{key} must be a string, not {value!r}. Quote it."
+                    )
+        if all(isinstance(value, str) and value for value in texts.values()):
+            group = str(texts["apiVersion"]).rpartition("/")[0]
+            key = (group, str(texts["kind"]), str(metadata.get("namespace") or ""), str(texts["metadata.name"]))
+            if key in seen:
+                found.append(f"{where}{_told(definition)} is the same object as definitions[{seen[key] - 1}].")
+            seen.setdefault(key, number)
+    return found
+
+
+def _told(definition: dict[str, Any]) -> str:
+    name = (definition.get("metadata") or {}).get("name")
+    return f" ({definition.get('kind') or 'no kind'} {name})" if name else ""
+
+
+def state(manifest: dict[str, Any] | None) -> dict[str, Any]:
+    """What counts as the state that a user describes: all but status and what the API server writes itself."""
+    if not manifest:
+        return {}
+    kept = {key: value for key, value in manifest.items() if key not in ("status", "metadata")}
+    kept["metadata"] = {
+        key: value for key, value in (manifest.get("metadata") or {}).items() if key not in _SERVER_SIDE
+    }
+    return kept
+
+
+def overlay(live: Any, desired: Any) -> Any:
+    """`desired` laid over `live`: a prediction for when the API server cannot be asked. Lists are replaced."""
+    if isinstance(live, dict) and isinstance(desired, dict):
+        return {**live, **{key: overlay(live.get(key), value) for key, value in desired.items()}}
+    return copy.deepcopy(desired)
+
+
+def created_by(manifest: dict[str, Any] | None) -> str | None:
+    """The field manager that created the object, if it was one of ours."""
+    return ((manifest or {}).get("metadata", {}).get("annotations") or {}).get(CREATED_BY)
+
+
+def with_created_by(manifest: dict[str, Any], field_manager: str) -> dict[str, Any]:
+    """A copy of the manifest that carries the mark of its creator."""
+    metadata = manifest["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), CREATED_BY: field_manager}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def without_noise(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The object as a module returns it: without managedFields, and with masked data if it is a Secret."""
+    metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key != "managedFields"}
+    return masked({**manifest, "metadata": metadata})
+
+
+def is_secret(manifest: dict[str, Any]) -> bool:
+    return manifest.get("kind") == "Secret" and manifest.get("apiVersion") == "v1"
+
+
+def masked(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A Secret with its values masked; any other object as it is."""
+    if not is_secret(manifest):
+        return manifest
+    result = dict(manifest)
+    for field in ("data", "stringData"):
+        if isinstance(result.get(field), dict):
+            result[field] = dict.fromkeys(result[field], _MASK)
+    return result
+
+
+def masked_pair(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both sides of a diff without secret values, but so that a changed value still shows as changed."""
+    new = masked(after)
+    if is_secret(after) and isinstance(new.get("data"), dict):
+        old_data = before.get("data") or {}
+        for key, value in (after.get("data") or {}).items():
+            if key in old_data and old_data[key] != value:
+                new["data"][key] = f"{_MASK} (changed)"
+    return masked(before), new
+
+
+def secret_texts(definitions: Iterable[dict[str, Any]]) -> set[str]:
+    """The values of Secrets that are long enough to be hidden wherever they turn up in the output."""
+    found: set[str] = set()
+    for definition in definitions:
+        if isinstance(definition, dict) and is_secret(definition):
+            for field in ("data", "stringData"):
+                values = definition.get(field)
+                if isinstance(values, dict):
+                    # Shorter ones ("1", "true") would blacken half of the output; they are masked where they stand.
+                    found.update(value for value in values.values() if isinstance(value, str) and len(value) >= 8)
+    return found

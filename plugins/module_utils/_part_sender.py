@@ -1,0 +1,180 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Send a range of a file with one HTTP PUT to a presigned URL, at the speed of sendfile(2).
+
+PRIVATE to the collection: no stable interface.
+Why not the S3 library: it hashes or copies each byte in Python; the kernel can send the file by itself (plain HTTP),
+and over TLS one copy is enough. The library signs the URL, this file only moves bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import http.client
+import os
+import re
+import socket
+import ssl
+import struct
+import threading
+import urllib.request
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+_TLS_CHUNK_BYTES = 512 * 1024
+_CODE = re.compile(rb"<Code>([^<]+)</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
+# Answers after which the same request may succeed: the server is busy or asked to wait, or lost our bytes on the way.
+_TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
+_TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "BadDigest", "IncompleteBody", "InternalError"}
+
+
+class Transient(Exception):
+    """The request may succeed if it is sent again."""
+
+
+class SourceShrank(Exception):
+    """The file ended before the range did."""
+
+
+class Refused(Exception):
+    """The server's final no, by its S3 error code."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"{code or status}: {message}" if message else code or f"HTTP status {status}")
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A presigned URL with the headers that its signature covers."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+class Sender:
+    """Keeps one connection per thread."""
+
+    def __init__(self, tls: ssl.SSLContext | None, timeout_seconds: float) -> None:
+        self._tls = tls
+        self._timeout_seconds = timeout_seconds
+        self._local = threading.local()
+
+    def put(self, target: Target, descriptor: int, offset: int, length: int) -> dict[str, str]:
+        """Send the range; the answer's headers with lower-case names.
+
+        Raises Transient, Refused, or SourceShrank.
+        """
+        url = urlsplit(target.url)
+        connection, absolute = self._connection(url.scheme, url.netloc)
+        path = target.url if absolute else f"{url.path}?{url.query}"
+        try:
+            connection.putrequest("PUT", path, skip_accept_encoding=True)
+            for name, value in {**target.headers, **absolute, "Content-Length": str(length)}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            try:
+                self._send(connection.sock, descriptor, offset, length)
+            except (BrokenPipeError, ConnectionResetError):
+                # A server may refuse and close before it has read everything: its answer says why.
+                answer = connection.getresponse()
+                if answer.status < 400:
+                    raise
+            else:
+                answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            if isinstance(error, ssl.SSLCertVerificationError):
+                raise Refused(0, "CertificateVerifyFailed", error.verify_message) from error
+            raise Transient(f"{type(error).__name__}: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+        if answer.will_close:
+            self.close()
+        if 200 <= answer.status < 300:
+            if code := _CODE.search(body):
+                raise Transient(f"the server answered {answer.status} with the error {code[1].decode()}")
+            return {name.lower(): value for name, value in answer.getheaders()}
+        self.close()
+        code_text = ((match := _CODE.search(body)) and match[1].decode()) or ""
+        message = ((match := _MESSAGE.search(body)) and match[1].decode()) or ""
+        if answer.status in _TRANSIENT_STATUS or code_text in _TRANSIENT_CODES:
+            raise Transient(f"the server answered {answer.status} {code_text}".rstrip())
+        raise Refused(answer.status, code_text, message)
+
+    def _send(self, sock: socket.socket, descriptor: int, offset: int, length: int) -> None:
+        end = offset + length
+        if isinstance(sock, ssl.SSLSocket):
+            buffer = memoryview(bytearray(min(_TLS_CHUNK_BYTES, max(length, 1))))
+            while offset < end:
+                count = os.preadv(descriptor, [buffer[: min(len(buffer), end - offset)]], offset)
+                if count == 0:
+                    raise SourceShrank
+                sock.sendall(buffer[:count])
+                offset += count
+            return
+        # With a timeout the socket does not block in the kernel: sendfile would return EAGAIN at each full buffer.
+        sock.settimeout(None)
+        try:
+            while offset < end:
+                count = os.sendfile(sock.fileno(), descriptor, offset, end - offset)
+                if count == 0:
+                    raise SourceShrank
+                offset += count
+        finally:
+            sock.settimeout(self._timeout_seconds)
+
+    def _connection(self, scheme: str, netloc: str) -> tuple[http.client.HTTPConnection, dict[str, str]]:
+        """This thread's connection, and the headers for a proxy that must see the whole URL (else none)."""
+        key = (scheme, netloc)
+        if getattr(self._local, "key", None) == key:
+            return self._local.connection, self._local.absolute
+        self.close()
+        host = netloc.rpartition("@")[2]
+        proxy = urllib.request.getproxies().get(scheme)
+        absolute: dict[str, str] = {}
+        if proxy and not urllib.request.proxy_bypass(host):
+            parsed = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+            headers = {}
+            if parsed.username:
+                login = f"{unquote(parsed.username)}:{unquote(parsed.password or '')}"
+                headers = {"Proxy-Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+            connection = self._new(scheme, f"{parsed.hostname}:{parsed.port or 80}")
+            if scheme == "https":
+                connection.set_tunnel(host, headers=headers)
+            else:
+                absolute = {**headers, "Proxy-Connection": "Keep-Alive"}
+        else:
+            connection = self._new(scheme, host)
+        try:
+            connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise Refused(0, "CertificateVerifyFailed", error.verify_message) from error
+        except OSError as error:
+            raise Transient(f"{type(error).__name__}: {error}") from error
+        self._kernel_timeout(connection.sock)
+        self._local.key, self._local.connection, self._local.absolute = key, connection, absolute
+        return connection, absolute
+
+    def _new(self, scheme: str, host: str) -> http.client.HTTPConnection:
+        if scheme == "https":
+            return http.client.HTTPSConnection(host, timeout=self._timeout_seconds, context=self._tls)
+        return http.client.HTTPConnection(host, timeout=self._timeout_seconds)
+
+    def _kernel_timeout(self, sock: socket.socket) -> None:
+        # A blocking sendfile still has to end when the other side takes nothing for that long.
+        limit = struct.pack("ll", int(self._timeout_seconds), int(self._timeout_seconds % 1 * 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def close(self) -> None:
+        """Close this thread's connection: whatever was in flight on it is not trusted any more."""
+        if getattr(self._local, "key", None) is not None:
+            self._local.connection.close()
+            self._local.key = None

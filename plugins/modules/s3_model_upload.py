@@ -1,0 +1,330 @@
+#!/usr/bin/python
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: s3_model_upload
+version_added: 0.1.0
+short_description: Put a model into S3, fast, verified and only what changed
+description:
+  - Uploads a model (a directory or one file) under a prefix of a bucket, from where KServe's storage initializer reads it.
+  - Files are sent in parts and in parallel, each part with a checksum that the server verifies. Files that are there
+    already are not sent, and not even read again when they look as they did when this module last read them.
+  - A manifest object, which lists path, size and SHA-256 of every file, is removed before the first change and written
+    after the last, so where there is a manifest, the model is complete.
+  - The manifest is a small hidden file under the prefix. The storage initializer downloads it with the model, and engines
+    ignore it. Its SHA-256 (RV(sha256)) names the exact model - the same files from the same source always give the same
+    manifest, and C(sha256sum /mnt/models/.llmstack-manifest.json) in a pod tells which one is served.
+author:
+  - llmstack contributors (@llmstack)
+extends_documentation_fragment:
+  - llmstack.serving._aws
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and return what would change without changing it. Files may be read for their digests.
+  diff_mode:
+    support: full
+    description: Lists the files with size and SHA-256 before and after.
+  idempotent:
+    support: full
+    description: A second run with the same files changes nothing.
+requirements:
+  - python >= 3.11
+  - boto3 >= 1.34.0 (>= 1.36 for CRC64NVME)
+  - awscrt >= 0.23 (optional, for CRC64NVME and CRC32C, which are many times cheaper than CRC32 or MD5)
+options:
+  src:
+    description:
+      - A directory or a file on the machine that runs the module (usually the control node).
+      - Links are followed, so a snapshot in a Hugging Face cache works as it is; its repository and revision are written
+        into the manifest.
+      - C(.git) and C(.cache) directories, C(*.incomplete) and C(*.lock) are never a part of the model.
+      - Required when O(state=present).
+    type: path
+  bucket:
+    description: The bucket.
+    type: str
+    required: true
+  prefix:
+    description: Where the model lies in the bucket. The module never touches anything outside.
+    type: str
+    required: true
+  state:
+    description:
+      - With V(present), the model is there, complete.
+      - With V(absent), what the manifest lists is removed, and the manifest first; see also O(delete). The bucket stays.
+    type: str
+    choices: [present, absent]
+    default: present
+  delete:
+    description:
+      - Whether to remove objects under O(prefix) that are not in O(src); with O(state=absent), everything under O(prefix).
+      - Without it they are named in a warning, because every pod downloads them too.
+    type: bool
+    default: false
+  create_bucket:
+    description: Whether to create the bucket (private) when it does not exist.
+    type: bool
+    default: false
+  include:
+    description:
+      - Upload only files that match one of these patterns.
+      - A pattern is a shell pattern over the path under O(src) in which C(*) also matches slashes, as in
+        C(allow_patterns) of huggingface_hub, for example V(*.safetensors) or V(original/).
+    type: list
+    elements: str
+    default: []
+  exclude:
+    description: Do not upload files that match one of these patterns; wins over O(include).
+    type: list
+    elements: str
+    default: []
+  manifest:
+    description: Name of the manifest under O(prefix).
+    type: str
+    default: .llmstack-manifest.json
+  concurrency:
+    description: How many parts are sent at the same time.
+    type: int
+    default: 4
+  part_size:
+    description:
+      - Size of a part, V(5MiB) to V(5GiB). Files up to this size are sent in one request.
+      - Grows by itself for files of more than 10,000 parts.
+    type: str
+    default: 64MiB
+  attempts:
+    description:
+      - How many times a request is made when the server is busy or the connection breaks. Pauses between attempts grow
+        and are random. Requests that the server refuses are not repeated.
+    type: int
+    default: 8
+  storage_class:
+    description: Storage class of the objects, for example V(STANDARD_IA).
+    type: str
+  server_side_encryption:
+    description: How the server encrypts objects at rest; without it, as the bucket does by default.
+    type: str
+    choices: [AES256, "aws:kms"]
+  kms_key_id:
+    description: The KMS key for O(server_side_encryption=aws:kms); without it, the account's default key.
+    type: str
+  acl:
+    description: Canned access list of the objects, for buckets that still have such lists. Public ones are not offered.
+    type: str
+    choices: [private, bucket-owner-read, bucket-owner-full-control]
+  tags:
+    description: Tags of the objects.
+    type: dict
+  state_dir:
+    description:
+      - A directory in which the module remembers the digests of files that it has read, so that it need not read them again.
+      - Where the home directory does not outlive the run (execution environments), give one that does.
+    type: path
+    default: ~/.cache/llmstack-serving/s3_model_upload
+seealso:
+  - module: amazon.aws.s3_object
+  - module: community.aws.s3_sync
+"""
+
+EXAMPLES = r"""
+- name: Upload a model
+  llmstack.serving.s3_model_upload:
+    src: /srv/models/llama-3-8b
+    bucket: models
+    prefix: llama-3-8b
+  register: upload
+
+- name: Upload only what vLLM reads, to a server of one's own
+  llmstack.serving.s3_model_upload:
+    src: /srv/models/llama-3-8b
+    bucket: models
+    prefix: llama-3-8b
+    create_bucket: true
+    include: ["*.safetensors", "*.json", "tokenizer*"]
+    endpoint_url: https://minio.example.com:9000
+    aws_ca_bundle: /etc/ssl/example-ca.pem
+    access_key: "{{ minio_access_key }}"
+    secret_key: "{{ minio_secret_key }}"
+
+- name: Remove it again
+  llmstack.serving.s3_model_upload:
+    bucket: models
+    prefix: llama-3-8b
+    state: absent
+"""
+
+RETURN = r"""
+files:
+  description: Every file concerned, sorted by path.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {path: config.json, size: 654, sha256: 0c4b…, action: skip}
+    - {path: model-00001-of-00004.safetensors, size: 4976698672, sha256: e81c…, action: send}
+  contains:
+    path:
+      description: Path under O(prefix).
+      type: str
+    size:
+      description: Size in bytes.
+      type: int
+    sha256:
+      description: SHA-256 of the content; null where it is not known (deleted files, files that check mode would send).
+      type: str
+    action:
+      description: What was done with it, or would be in check mode.
+      type: str
+      choices: [send, skip, delete]
+uri:
+  description: Where the model is; KServe's C(storageUri).
+  returned: success
+  type: str
+  sample: s3://models/llama-3-8b
+manifest_uri:
+  description: Where the manifest is.
+  returned: O(state=present)
+  type: str
+  sample: s3://models/llama-3-8b/.llmstack-manifest.json
+sha256:
+  description: SHA-256 of the manifest, which names this exact model; null when check mode cannot know it.
+  returned: O(state=present)
+  type: str
+  sample: 5f2f6d0c2b0d7e2f1f4d3b6a8f8f6f9f0f9a3c1d5b7e9f1a2b3c4d5e6f708192
+bytes_sent:
+  description: Bytes of files that were sent, or would be in check mode.
+  returned: success
+  type: int
+  sample: 4976698672
+bytes_skipped:
+  description: Bytes of files that were there already.
+  returned: success
+  type: int
+  sample: 654
+seconds:
+  description: How long it took.
+  returned: success
+  type: float
+  sample: 12.4
+mb_per_second:
+  description: Bytes sent per second, in 10^6 bytes.
+  returned: success
+  type: float
+  sample: 401.3
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _model_files, _s3, _upload_plan
+from ansible_collections.llmstack.serving.plugins.module_utils._model_upload import (
+    ModelUpload,
+    Outcome,
+    Request,
+    UploadError,
+)
+from ansible_collections.llmstack.serving.plugins.module_utils._source_files import SourceError
+
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    "src": {"type": "path"},
+    "bucket": {"type": "str", "required": True},
+    "prefix": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "delete": {"type": "bool", "default": False},
+    "create_bucket": {"type": "bool", "default": False},
+    "include": {"type": "list", "elements": "str", "default": []},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "manifest": {"type": "str", "default": ".llmstack-manifest.json"},
+    "concurrency": {"type": "int", "default": 4},
+    "part_size": {"type": "str", "default": "64MiB"},
+    "attempts": {"type": "int", "default": 8},
+    "storage_class": {"type": "str"},
+    "server_side_encryption": {"type": "str", "choices": ["AES256", "aws:kms"]},
+    "kms_key_id": {"type": "str", "no_log": False},
+    "acl": {"type": "str", "choices": ["private", "bucket-owner-read", "bucket-owner-full-control"]},
+    "tags": {"type": "dict"},
+    "state_dir": {"type": "path", "default": "~/.cache/llmstack-serving/s3_model_upload"},
+    **_s3.AWS_ARG_SPEC,
+}
+
+
+def request(parameters: dict[str, Any], check_mode: bool) -> Request:
+    """What the task asks for. Raises ValueError with a sentence."""
+    part_size_bytes = _model_files.size_bytes(parameters["part_size"])
+    if fault := _upload_plan.part_fault(part_size_bytes):
+        raise ValueError(fault)
+    for name in ("concurrency", "attempts"):
+        if not 1 <= parameters[name] <= 64:
+            raise ValueError(f"{name} must be 1 to 64, not {parameters[name]}.")
+    if fault := _model_files.key_fault(parameters["manifest"]):
+        raise ValueError(f"manifest {parameters['manifest']!r} cannot be used: {fault}.")
+    return Request(
+        src=parameters["src"] or "",
+        prefix=_model_files.clean_prefix(parameters["prefix"]),
+        manifest=parameters["manifest"],
+        include=parameters["include"],
+        exclude=parameters["exclude"],
+        create_bucket=parameters["create_bucket"],
+        delete=parameters["delete"],
+        options=_s3.ObjectOptions(
+            storage_class=parameters["storage_class"],
+            server_side_encryption=parameters["server_side_encryption"],
+            kms_key_id=parameters["kms_key_id"],
+            acl=parameters["acl"],
+            tags={str(name): str(value) for name, value in (parameters["tags"] or {}).items()} or None,
+        ),
+        concurrency=parameters["concurrency"],
+        part_size_bytes=part_size_bytes,
+        attempts=parameters["attempts"],
+        state_folder=parameters["state_dir"],
+        check_mode=check_mode,
+    )
+
+
+def result(wanted: Request, bucket: str, outcome: Outcome, state: str) -> dict[str, Any]:
+    """What the task returns."""
+    uri = f"s3://{bucket}/{wanted.prefix}"
+    found = {
+        "changed": outcome.changed,
+        "files": outcome.files(),
+        "uri": uri,
+        "bytes_sent": outcome.bytes_sent,
+        "bytes_skipped": outcome.bytes_skipped,
+        "seconds": round(outcome.seconds, 3),
+        "mb_per_second": round(outcome.bytes_sent / 1e6 / outcome.seconds, 1) if outcome.seconds else 0.0,
+        "diff": outcome.diff(),
+    }
+    if state == "present":
+        found["manifest_uri"] = f"{uri}/{wanted.manifest}"
+        found["sha256"] = outcome.manifest_sha256()
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_if=[("state", "present", ["src"])],
+        required_together=_s3.AWS_REQUIRED_TOGETHER,
+        required_by={"session_token": ["access_key"], "kms_key_id": ["server_side_encryption"]},
+    )
+    if _s3.BOTO3_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("boto3"), exception=_s3.BOTO3_IMPORT_ERROR)
+    try:
+        wanted = request(module.params, module.check_mode)
+        bucket = _s3.Bucket(module.params["bucket"], module.params, wanted.concurrency, wanted.attempts)
+        upload = ModelUpload(wanted, bucket, module.warn)
+        outcome = upload.present() if module.params["state"] == "present" else upload.absent()
+    except (ValueError, SourceError, UploadError, _s3.S3Error) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result(wanted, bucket.name, outcome, module.params["state"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _manifest
+
+CONFIG: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "m"}}
+SECRET: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "s"},
+    "data": {"a": "b2xkdmFsdWU=", "b": "x"},
+}
+
+
+def test_good_definitions_have_no_problems() -> None:
+    other_namespace = {**CONFIG, "metadata": {"name": "c", "namespace": "other"}}
+    assert _manifest.problems([CONFIG, other_namespace, SECRET]) == []
+
+
+@pytest.mark.parametrize(
+    ("definition", "problem"),
+    [
+        ("text", "definitions[0] is not a dictionary."),
+        ({}, "definitions[0] has no apiVersion."),
+        ({**CONFIG, "kind": ""}, "has no kind."),
+        ({**CONFIG, "metadata": {}}, "definitions[0] has no metadata.name."),
+        ({**CONFIG, "metadata": None}, "definitions[0] has no metadata.name."),
+        ({**CONFIG, "metadata": "c"}, "metadata is not a dictionary."),
+        ({**CONFIG, "metadata": {"name": 8}}, "metadata.name must be a string, not 8. Quote it."),
+        (
+            {**CONFIG, "metadata": {"name": "c", "labels": {"a": True}}},
+            "metadata.labels.a must be a string, not True. Quote it.",
+        ),
+        ({**CONFIG, "metadata": {"name": "c", "resourceVersion": "1"}}, "remove metadata.resourceVersion"),
+        ({"apiVersion": "v1", "kind": "List", "metadata": {"name": "l"}, "items": []}, "is a list of objects"),
+    ],
+)
+def test_bad_definition_is_told_in_a_sentence(definition: Any, problem: str) -> None:
+    assert any(problem in found for found in _manifest.problems([definition]))
+
+
+def test_same_object_in_two_versions_is_a_duplicate() -> None:
+    one = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}}
+    assert _manifest.problems([one, {**one, "apiVersion": "example.com/v2"}]) == [
+        "definitions[1] (Widget w) is the same object as definitions[0]."
+    ]
+
+
+def test_state_leaves_out_what_the_server_writes() -> None:
+    served = {
+        **CONFIG,
+        "metadata": {
+            **CONFIG["metadata"],
+            "uid": "u",
+            "resourceVersion": "1",
+            "generation": 3,
+            "managedFields": [],
+            "labels": {"a": "b"},
+        },
+        "data": {"k": "v"},
+        "status": {"x": 1},
+    }
+    assert _manifest.state(served) == {
+        **CONFIG,
+        "metadata": {"name": "c", "namespace": "m", "labels": {"a": "b"}},
+        "data": {"k": "v"},
+    }
+    assert _manifest.state(None) == {}
+
+
+def test_overlay_keeps_what_is_not_described_and_replaces_lists() -> None:
+    live = {"a": {"x": 1, "y": 2}, "l": [1, 2], "keep": True}
+    assert _manifest.overlay(live, {"a": {"y": 3}, "l": [9]}) == {"a": {"x": 1, "y": 3}, "l": [9], "keep": True}
+    assert live["a"] == {"x": 1, "y": 2}
+
+
+def test_mark_of_the_creator() -> None:
+    marked = _manifest.with_created_by(CONFIG, "me")
+    assert _manifest.created_by(marked) == "me"
+    assert _manifest.created_by(CONFIG) is None
+    assert _manifest.created_by({"metadata": {"annotations": None}}) is None
+    assert "annotations" not in CONFIG["metadata"]
+
+
+def test_secrets_are_masked_others_are_not() -> None:
+    assert _manifest.masked(SECRET)["data"] == {"a": "********", "b": "********"}
+    config = {**CONFIG, "data": {"a": "b"}}
+    assert _manifest.masked(config) == config
+    assert _manifest.masked({**SECRET, "data": None}) == {**SECRET, "data": None}
+
+
+def test_diff_of_secrets_shows_which_value_changed_and_none_of_them() -> None:
+    before, after = _manifest.masked_pair(SECRET, {**SECRET, "data": {"a": "bmV3dmFsdWU=", "b": "x", "c": "n"}})
+    assert before["data"] == {"a": "********", "b": "********"}
+    assert after["data"] == {"a": "******** (changed)", "b": "********", "c": "********"}
+
+
+def test_only_long_values_are_hidden_everywhere() -> None:
+    definition = {**SECRET, "stringData": {"https": "1", "key": "0123456789"}}
+    assert _manifest.secret_texts([definition, CONFIG]) == {"b2xkdmFsdWU=", "0123456789"}
