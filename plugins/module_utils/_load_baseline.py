@@ -94,9 +94,7 @@ def _throughput(
         samples = []
         for number, parts in enumerate(rates):
             generator = random.Random(f"{number}")
-            samples.append(
-                [sum(generator.choices(parts, k=len(parts))) / len(parts) for _time in range(_RESAMPLES)]
-            )
+            samples.append([sum(generator.choices(parts, k=len(parts))) / len(parts) for _time in range(_RESAMPLES)])
     return _line(stage_name, f"{amount}_per_second", values, samples, -1, tolerance_percent)
 
 
@@ -113,9 +111,7 @@ def _line(
     low = high = None
     verdict = "inconclusive"
     if samples and old:
-        changes = sorted(
-            100 * (after / before - 1) for before, after in zip(*samples, strict=False) if before
-        )
+        changes = sorted(100 * (after / before - 1) for before, after in zip(*samples, strict=False) if before)
         if changes:
             edge = (1 - _CONFIDENCE) / 2
             low = round(changes[int(edge * len(changes))], 2)

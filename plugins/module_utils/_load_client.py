@@ -89,13 +89,15 @@ def target(
     address = parts.hostname
     if connect_to:
         name, colon, number = connect_to.rpartition(":")
-        if colon and not number.isdigit() or not (name or number):
+        if (colon and not number.isdigit()) or not (name or number):
             raise LoadError(f"connect_to must be HOST:PORT, not {connect_to}.")
         address, port = (name.strip("[]"), int(number)) if colon else (connect_to, port)
     given = tuple((headers or {}).items())
     for name, value in (*given, ("host_header", host_header or ""), ("endpoint_api_key", api_key or "")):
         if not value.isprintable() or not name.isprintable():
-            raise LoadError(f"The value of {name} cannot be an HTTP header: it holds a line break or a control character.")
+            raise LoadError(
+                f"The value of {name} cannot be an HTTP header: it holds a line break or a control character."
+            )
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return Target(
         parts.scheme, host_header or parts.netloc, address, port, path, api_key, given, ca_cert, validate_certs
@@ -366,7 +368,6 @@ class Work:
     processes: int = 1
     max_in_flight: int = 10_000
     max_consecutive_failures: int = 100
-    turns: int = 1
     think_seconds: float = 0.0
     tokenizer: Callable[[str], int] | None = None
 
@@ -508,7 +509,9 @@ class Load:
             end = now()
             error = failure
             if failure.kind == "connection_lost" and answer.response.status == 200:
-                error = RequestFailed("truncated", f"the connection broke after {answer.token_events} events: {failure}")
+                error = RequestFailed(
+                    "truncated", f"the connection broke after {answer.token_events} events: {failure}"
+                )
         finally:
             self.in_flight -= 1
         output = answer.output_tokens
@@ -576,7 +579,9 @@ async def get(target: Target, timeouts: Timeouts, path: str) -> tuple[int, bytes
         client.close()
 
 
-async def probe(target: Target, timeouts: Timeouts, bodies: Bodies, text: str, max_tokens: int, streaming: bool) -> Answer:
+async def probe(
+    target: Target, timeouts: Timeouts, bodies: Bodies, text: str, max_tokens: int, streaming: bool
+) -> Answer:
     """One request as the load test sends them. Raises RequestFailed."""
     client = Client(target, timeouts)
     try:

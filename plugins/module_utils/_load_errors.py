@@ -43,3 +43,11 @@ def explained(kind: str) -> str:
     elif meaning is None:
         meaning = "the server refused the request"
     return f"{kind}: {meaning}"
+
+
+class MissingLibrary(LoadError):
+    """A Python library is not installed. `name` is what to tell missing_required_lib."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The Python library {name} is missing.")
+        self.name = name

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +21,17 @@ from ansible_collections.llmstack.serving.plugins.module_utils._load_errors impo
 APIS = ("chat", "completions", "embeddings")
 PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "embeddings": "/v1/embeddings"}
 # Words that common tokenizers know as one token; what they mean does not matter, how many tokens they are is measured.
-_WORDS = (
-    "time year people way day man thing woman life child world school state family student group country problem hand "
-    "part place case week company system program question work government number night point home water room mother "
-    "area money story fact month lot right study book eye job word business issue side kind head house service friend "
-    "father power hour game line end member law car city community name president team minute idea body back parent "
-    "face level office door health person art war history party result change morning reason research girl guy moment "
-    "air teacher force education foot boy age policy music market sense nation plan college interest death experience"
-).split()
+_WORDS = re.findall(
+    r"\w+",
+    """
+time year people way day man thing woman life child world school state family student group country problem hand
+part place case week company system program question work government number night point home water room mother
+area money story fact month lot right study book eye job word business issue side kind head house service friend
+father power hour game line end member law car city community name president team minute idea body back parent
+face level office door health person art war history party result change morning reason research girl guy moment
+air teacher force education foot boy age policy music market sense nation plan college interest death experience
+""",
+)
 _CORPUS_WORDS = 20_000
 _RESERVED = {"input", "max_tokens", "messages", "model", "prompt", "stream", "stream_options"}
 
@@ -111,7 +115,9 @@ def from_dataset(text: str, name: str, max_tokens: int, turns: int, seed: int) -
 def _dataset(text: str, name: str) -> list[tuple[list[str], int | None]]:
     if text.lstrip().startswith("["):
         try:
-            return [_item(item, f"item {number} of the dataset {name}") for number, item in enumerate(json.loads(text), 1)]
+            return [
+                _item(item, f"item {number} of the dataset {name}") for number, item in enumerate(json.loads(text), 1)
+            ]
         except ValueError as error:
             raise LoadError(f"The dataset {name} is not JSON: {error}.") from error
     found = []
@@ -121,7 +127,9 @@ def _dataset(text: str, name: str) -> list[tuple[list[str], int | None]]:
             try:
                 item = json.loads(line)
             except ValueError as error:
-                raise LoadError(f"{place} is not JSON (it has to be JSON lines or a ShareGPT list).".capitalize()) from error
+                raise LoadError(
+                    f"{place} is not JSON (it has to be JSON lines or a ShareGPT list).".capitalize()
+                ) from error
             found.append(_item(item, place))
     return found
 
@@ -202,7 +210,11 @@ class Bodies:
             return b'%s, "input": %s}' % (self._begin, json.dumps(said[-1]).encode())
         if self.api == "completions":
             spoken = [text for pair in zip(said, answered, strict=False) for text in pair] + said[len(answered) :]
-            return b'%s, "max_tokens": %d, "prompt": %s}' % (self._begin, max_tokens, json.dumps("\n".join(spoken)).encode())
+            return b'%s, "max_tokens": %d, "prompt": %s}' % (
+                self._begin,
+                max_tokens,
+                json.dumps("\n".join(spoken)).encode(),
+            )
         messages = []
         for number, text in enumerate(said):
             messages.append({"role": "user", "content": text})

@@ -26,10 +26,10 @@ from ansible_collections.llmstack.serving.plugins.module_utils import _load_clie
 from ansible_collections.llmstack.serving.plugins.module_utils import _load_server as server
 from ansible_collections.llmstack.serving.plugins.module_utils._load_errors import LoadError, explained
 from ansible_collections.llmstack.serving.plugins.module_utils._load_metrics import Health, Recorder
-from ansible_collections.llmstack.serving.plugins.module_utils._load_schedule import Stage
 from ansible_collections.llmstack.serving.plugins.module_utils._load_wire import Answer
 
 _PROGRESS_SECONDS = 1.0
+_REPORT_SECONDS = 2.0
 _BEGIN_DELAY_SECONDS = 0.05
 _PROBE_TRIES = 3
 _SCRAPE_TIMEOUTS = client.Timeouts(connect_seconds=1.0, request_seconds=2.0, idle_seconds=2.0)
@@ -167,6 +167,7 @@ class _Conductor:
         self.finished: list[tuple[Recorder, Health]] = []
         self.ready = 0
         self.begin = 0.0
+        self.next_report = 0.0
         self.stopped = ""
         self.stopped_at = 0.0
 
@@ -222,14 +223,18 @@ class _Conductor:
                 self._stop(stopped)
 
     def _report(self) -> None:
-        if self.begin:
+        moment = client.now()
+        if self.begin and moment >= self.next_report:
+            self.next_report = moment + _REPORT_SECONDS
             states = list(self.states.values())
             self.observer.progress(
                 Progress(
                     self.work.stage.name,
-                    client.now() - self.begin,
-                    *(sum(state[key] for state in states) for key in ("sent", "failed", "in_flight")),
-                    max(state["ttft_p95_seconds"] for state in states),
+                    moment - self.begin,
+                    sent=sum(state["sent"] for state in states),
+                    failed=sum(state["failed"] for state in states),
+                    in_flight=sum(state["in_flight"] for state in states),
+                    ttft_p95_seconds=max(state["ttft_p95_seconds"] for state in states),
                 )
             )
 

@@ -55,7 +55,9 @@ def together(pages: list[dict[str, float]]) -> dict[str, float]:
     return values
 
 
-def summary(samples: list[tuple[float, dict[str, float]]], client_ttft_mean_seconds: float | None) -> dict[str, Any] | None:
+def summary(
+    samples: list[tuple[float, dict[str, float]]], client_ttft_mean_seconds: float | None
+) -> dict[str, Any] | None:
     """The part of a stage's report from samples (seconds since its begin, values), None if there are too few."""
     samples = [(moment, values) for moment, values in samples if values]
     if len(samples) < 2:

@@ -291,13 +291,18 @@ def error_text(document: dict[str, Any]) -> str:
     if isinstance(error, dict):
         error = error.get("message") or error.get("type")
     text = error or document.get("message") or document.get("detail") or json.dumps(document)
-    return " ".join(str(text).split())[:300]
+    return _printable(str(text))[:300]
 
 
 def shown(body: bytes) -> str:
     """The beginning of a body, for a message."""
-    text = " ".join(body[:400].decode("utf-8", "replace").split())
+    text = _printable(body[:400].decode("utf-8", "replace"))
     return f"'{text[:120]}'" if text else "nothing"
+
+
+def _printable(text: str) -> str:
+    # Reports are XML and HTML too, and a terminal obeys control characters.
+    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
 
 
 def _texts(document: dict[str, Any]) -> list[str]:

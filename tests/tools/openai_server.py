@@ -184,7 +184,7 @@ class Server(asyncio.Protocol):
 
         Server.running += 1
         try:
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
             if model == "late-role":
                 self.transport.write(head + chunk(event(choice("", role=True))))
                 head = b""
@@ -215,7 +215,9 @@ class Server(asyncio.Protocol):
             Server.generated += tokens
             tail = []
             if model == "error-event":
-                tail.append(event({"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}))
+                tail.append(
+                    event({"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}})
+                )
             elif model != "unfinished":
                 tail.append(event(choice("", "abort" if model == "abort" else "length")))
             if model != "no-usage" and (document.get("stream_options") or {}).get("include_usage"):
