@@ -10,6 +10,7 @@ Buckets as in HdrHistogram: linear below 256 microseconds, then 128 per power of
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
@@ -120,14 +121,17 @@ def resampled_quantiles(slices: list[Histogram], share: float, times: int, gener
     them one by one would promise a precision that the run does not have (a block bootstrap).
     """
     numbers = sorted({index for histogram in slices for index in histogram.buckets})
-    rows = [[histogram.buckets.get(number, 0) for number in numbers] for histogram in slices]
-    values = [middle(number) for number in numbers]
+    # Each slice as the number of values up to each bucket: of several slices together that is the sum.
+    rows = [list(accumulate(histogram.buckets.get(number, 0) for number in numbers)) for histogram in slices]
     found = []
     for _time in range(times):
         drawn = generator.choices(rows, k=len(rows))
-        sums = list(accumulate(map(sum, zip(*drawn, strict=True))))
-        if not sums or not sums[-1]:
-            continue
-        wanted = max(1, -int(-share * sums[-1] // 1))
-        found.append(next(value for value, seen in zip(values, sums, strict=True) if seen >= wanted))
+        total = sum(row[-1] for row in drawn) if numbers else 0
+        if total:
+            wanted = max(1, -int(-share * total // 1))
+            found.append(middle(numbers[_first_reaching(wanted, drawn, len(numbers))]))
     return found
+
+
+def _first_reaching(wanted: int, rows: list[list[int]], length: int) -> int:
+    return bisect_left(range(length), wanted, key=lambda position: sum(row[position] for row in rows))

@@ -116,21 +116,21 @@ def _dataset(text: str, name: str) -> list[tuple[list[str], int | None]]:
     if text.lstrip().startswith("["):
         try:
             return [
-                _item(item, f"item {number} of the dataset {name}") for number, item in enumerate(json.loads(text), 1)
+                _item(item, f"Item {number} of the dataset {name}") for number, item in enumerate(json.loads(text), 1)
             ]
         except ValueError as error:
             raise LoadError(f"The dataset {name} is not JSON: {error}.") from error
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: JSON texts may hold the other separators that it knows.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            place = f"line {number} of the dataset {name}"
             try:
                 item = json.loads(line)
             except ValueError as error:
                 raise LoadError(
-                    f"{place} is not JSON (it has to be JSON lines or a ShareGPT list).".capitalize()
+                    f"Line {number} of the dataset {name} is not JSON (it has to be JSON lines or a ShareGPT list)."
                 ) from error
-            found.append(_item(item, place))
+            found.append(_item(item, f"Line {number} of the dataset {name}"))
     return found
 
 
@@ -144,12 +144,19 @@ def _item(item: Any, place: str) -> tuple[list[str], int | None]:
         if isinstance(item.get("prompt"), str):
             texts = [item["prompt"]]
         elif isinstance(item.get("messages"), list):
-            texts = [entry.get("content") for entry in item["messages"] if entry.get("role") == "user"]
+            texts = _said(item["messages"], "role", ("user",), "content")
         elif isinstance(item.get("conversations"), list):
-            texts = [entry.get("value") for entry in item["conversations"] if entry.get("from") in ("human", "user")]
+            texts = _said(item["conversations"], "from", ("human", "user"), "value")
     if texts is None or not all(isinstance(said, str) for said in texts) or not isinstance(limit, int | None):
-        raise LoadError(f"{place[0].upper()}{place[1:]} has no prompt, messages or conversations of texts.")
+        raise LoadError(f"{place} has no prompt, messages or conversations of texts.")
     return [said for said in texts if said.strip()], limit
+
+
+def _said(entries: list[Any], speaker: str, users: tuple[str, ...], text: str) -> list[Any] | None:
+    """What the users among the speakers said, None if that is no conversation."""
+    if not all(isinstance(entry, dict) for entry in entries):
+        return None
+    return [entry.get(text) for entry in entries if entry.get(speaker) in users]
 
 
 def synthetic(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -30,10 +31,9 @@ def sample(text: str) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for match in _LINE.finditer(text):
         if match["name"] in _WANTED:
-            try:
-                found.setdefault(match["name"], []).append(float(match["value"]))
-            except ValueError:
-                continue
+            with contextlib.suppress(ValueError):
+                value = float(match["value"])
+                found.setdefault(match["name"], []).append(value)
     values = {}
     for key, (kind, names) in _METRICS.items():
         numbers = next((found[name] for name in names if name in found), None)
