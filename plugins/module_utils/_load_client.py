@@ -326,6 +326,20 @@ def _connection_problem(error: OSError) -> str:
     return "client_limit" if error.errno in (24, 23, 99) else "connection_failed"
 
 
+async def exchange(client: Client, request: bytes, answer: Answer, streaming: bool) -> float:
+    """Ask, and see that the answer is whole. Returns when it ended. Raises RequestFailed."""
+    try:
+        await client.ask(request, answer)
+    except RequestFailed as error:
+        if error.kind == "connection_lost" and answer.response.status == 200:
+            text = f"the connection broke after {answer.token_events} events: {error}"
+            raise RequestFailed("truncated", text) from error
+        raise
+    end = now()
+    check(answer, streaming)
+    return end
+
+
 def check(answer: Answer, streaming: bool) -> None:
     """Read what a whole response says. Raises RequestFailed if it is not a whole, successful answer."""
     response = answer.response
@@ -502,16 +516,10 @@ class Load:
         self.in_flight += 1
         error: RequestFailed | None = None
         try:
-            await self.client.ask(self.client.encoded("POST", self._path, body), answer)
-            end = now()
-            check(answer, work.streaming)
+            end = await exchange(self.client, self.client.encoded("POST", self._path, body), answer, work.streaming)
         except RequestFailed as failure:
             end = now()
             error = failure
-            if failure.kind == "connection_lost" and answer.response.status == 200:
-                error = RequestFailed(
-                    "truncated", f"the connection broke after {answer.token_events} events: {failure}"
-                )
         finally:
             self.in_flight -= 1
         output = answer.output_tokens
@@ -587,8 +595,7 @@ async def probe(
     try:
         answer = Answer(streaming)
         request = client.encoded("POST", PATHS[bodies.api], bodies.body([text], [], max_tokens))
-        await client.ask(request, answer)
-        check(answer, streaming)
+        await exchange(client, request, answer, streaming)
         return answer
     finally:
         client.close()

@@ -91,7 +91,7 @@ def served_models(target: client.Target, timeouts: client.Timeouts) -> list[str]
     try:
         status, body = client.run(client.get(target, timeouts, "/v1/models"))
     except client.RequestFailed as error:
-        raise LoadError(f"{target.url} cannot be used: {error}. {_sentence(error.kind)}") from error
+        raise LoadError(f"{target.url} cannot be used: {_said(error)} {_sentence(error.kind)}") from error
     if status in (401, 403):
         raise LoadError(f"{target.url} answered HTTP {status} to GET /v1/models. {_sentence(f'http_{status}')}")
     if status != 200:
@@ -114,7 +114,7 @@ def probe(
                 time.sleep(min(error.retry_after_seconds or 1.0, _GRACE_SECONDS))
                 continue
             raise LoadError(
-                f"No load was sent, because the first request to {target.url} failed: {error}. {_sentence(error.kind)}"
+                f"No load was sent, because the first request to {target.url} failed: {_said(error)} {_sentence(error.kind)}"
             ) from error
     raise AssertionError("the last attempt returns or raises")
 
@@ -305,6 +305,11 @@ async def _work(work: client.Work, pipe: Connection) -> None:
     connections.close()
     loop.remove_reader(pipe.fileno())
     pipe.send(("done", (recorder, health, load.stop_reason)))
+
+
+def _said(error: Exception) -> str:
+    text = str(error)
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _sentence(kind: str) -> str:

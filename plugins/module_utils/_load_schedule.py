@@ -23,6 +23,7 @@ MAX_RATE = 50_000.0
 ARRIVALS = ("poisson", "constant", "burst")
 # A rate search that needs more steps than this asks for too fine a precision.
 _MAX_SEARCH_STEPS = 40
+_LOWEST_SHARE = 16
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,6 @@ def next_rate(tried: list[tuple[float, bool]], start: float, maximum: float, pre
     if failed is None:
         return None if passed >= maximum else min(passed * 2, maximum)
     if passed == 0.0:
-        # Below a hundredth of what the user thought of as low there is nothing to find.
-        return failed / 2 if failed / 2 >= start / 100 else None
+        # Far below what the user thought of as low there is nothing to find.
+        return failed / 2 if failed / 2 >= start / _LOWEST_SHARE else None
     return (passed + failed) / 2 if failed - passed > precision * passed else None

@@ -5,8 +5,10 @@
 
     python -m tools.openai_server --ttft 0.05 --itl 0.01
 
-prints its port. The model's name in a request chooses what happens: `good`, or one of FAULTS. `GET /stamps` tells the
-delays that it really made (its own clock, taken at each send) as lists of seconds and forgets them.
+prints its port. The model's name in a request chooses what happens: `good`, one of FAULTS, or `FAULT@N`, which is good
+for the first N requests. `GET /stamps` tells the delays that it really made (its own clock, taken at each send), in
+seconds, and forgets them; `GET /seen` shows the last requests. Below /all/ every fault is in the list of models,
+below /none/ there is no list.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Server(asyncio.Protocol):
     generated = 0
     bodies: list[dict[str, Any]] = []
     headers: list[str] = []
+    faulty: dict[str, int] = {}
 
     def __init__(self, ttft: float, itl: float) -> None:
         self.ttft = ttft
@@ -108,6 +111,11 @@ class Server(asyncio.Protocol):
             return
         document = json.loads(body)
         model = document.get("model", "")
+        fault, at, healthy = model.partition("@")
+        if at:
+            Server.faulty[model] = Server.faulty.get(model, 0) + 1
+            model = fault if Server.faulty[model] > int(healthy) else "good"
+            document["model"] = model
         Server.requests += 1
         Server.bodies = [*Server.bodies[-20:], document]
         Server.headers = head.split("\r\n")
@@ -130,7 +138,7 @@ class Server(asyncio.Protocol):
                 self.transport.write(bytes((byte,)))
                 await asyncio.sleep(0.05)
         elif path.endswith("/embeddings"):
-            await asyncio.sleep(self.ttft)
+            await self.wait(self.ttft)
             data = [{"object": "embedding", "index": 0, "embedding": [0.1] * 8}]
             self.send("200 OK", json.dumps({"object": "list", "data": data, "usage": self.usage(document, 0)}).encode())
         elif document.get("stream"):
@@ -139,8 +147,10 @@ class Server(asyncio.Protocol):
             await self.whole(document, path.endswith("/chat/completions"), received)
 
     def get(self, path: str) -> None:
-        if path.endswith("/models"):
-            self.send("200 OK", json.dumps({"object": "list", "data": [{"id": "good", "object": "model"}]}).encode())
+        if path.endswith("/models") and not path.startswith("/none/"):
+            names = ["good", *(FAULTS if path.startswith("/all/") else ())]
+            data = [{"id": name, "object": "model"} for name in names]
+            self.send("200 OK", json.dumps({"object": "list", "data": data}).encode())
         elif path.endswith("/metrics"):
             labels = '{engine="0",model_name="good"}'
             text = (

@@ -85,7 +85,7 @@ def test_the_search_stops_at_its_maximum_and_gives_up_far_below_its_start() -> N
     tried = []
     while (rate := next_rate(tried, 10.0, 35.0, 0.1)) is not None:
         tried.append((rate, False))
-    assert min(rate for rate, _good in tried) >= 0.1
+    assert min(rate for rate, _good in tried) == 0.625
 
 
 def test_a_noisy_server_does_not_keep_the_search_going() -> None:
