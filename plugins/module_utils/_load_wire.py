@@ -20,12 +20,13 @@ MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 # What matters in an event. A quote inside a JSON text is escaped, so none of these can match inside generated text.
 # Keys that carry generated text: vllm entrypoints/openai/{chat_completion,completion}/protocol.py
 # (DeltaMessage.content, .reasoning, older .reasoning_content, function arguments and refusals; choice.text).
-_SIGNIFICANT = re.compile(
-    rb'(?P<token>"(?:content|text|reasoning|reasoning_content|arguments|refusal)"\s*:\s*"(?!"))'
-    rb'|"finish_reason"\s*:\s*"(?P<finish>\w+)"'
-    rb'|(?P<usage>"usage"\s*:\s*\{)'
-    rb'|(?P<error>"error"\s*:\s*[{"])'
-)
+_TEXT_KEYS = (b'"content"', b'"text"', b'"reasoning_content"', b'"reasoning"', b'"arguments"', b'"refusal"')
+_TEXT = re.compile(rb'"\w+"\s*:\s*"(?!")')
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"(\w+)"')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_ERROR = re.compile(rb'"error"\s*:\s*[{"]')
+_MAX_KNOWN_HEADS = 256
+_QUOTE, _BACKSLASH = b'"\\'
 
 
 class WireError(Exception):
@@ -80,34 +81,21 @@ class Response:
         return data
 
     def _read_head(self, head: bytes) -> None:
-        first, *lines = head.split(b"\r\n")
-        words = first.split(None, 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-            raise WireError("not_http", "the server does not speak HTTP/1.1")
-        status = int(words[1])
-        if status < 200:
-            # 100 Continue and its like announce the real response.
+        known = _known_heads.get(head)
+        if known is None:
+            known = _parsed(head)
+            if len(_known_heads) >= _MAX_KNOWN_HEADS:
+                _known_heads.clear()
+            _known_heads[head] = known
+        self.status, self.headers, self.keep_alive, self._chunked, length = known
+        if self._chunked or not self.status:
             return
-        self.status = status
-        headers = self.headers
-        for line in lines:
-            name, _colon, value = line.partition(b":")
-            headers[name.strip().lower()] = value.strip()
-        connection = headers.get(b"connection", b"").lower()
-        self.keep_alive = b"close" not in connection and (words[0] != b"HTTP/1.0" or b"keep-alive" in connection)
-        if b"chunked" in headers.get(b"transfer-encoding", b"").lower():
-            self._chunked = True
-        elif status in (204, 304):
-            self.complete = True
-        elif b"content-length" in headers:
-            length = headers[b"content-length"]
-            if not length.isdigit():
-                raise WireError("not_http", "the server sent a Content-Length that is no number")
-            self._left = int(length)
-            self.complete = self._left == 0
-        else:
+        if length is None:
             self.until_close = True
             self.keep_alive = False
+        else:
+            self._left = length
+            self.complete = length == 0
 
     def _dechunk(self, data: bytes) -> bytes:
         pieces = []
@@ -129,21 +117,61 @@ class Response:
                         raise WireError("not_http", "the server sent a chunk without a length")
                     self._buffer = data[position:]
                     break
-                try:
-                    self._left = int(data[position:end].partition(b";")[0], 16)
-                except ValueError:
-                    raise WireError("not_http", "the server sent a chunk whose length is no number") from None
-                if self._left == 0:
+                length = _chunk_length(data[position:end])
+                begin = end + 2
+                if length == 0:
                     # Trailers end with an empty line; nothing here reads them.
                     trailer = data.find(b"\r\n\r\n", end)
-                    if trailer < 0 and data[end : end + 4] != b"\r\n\r\n":
+                    if trailer < 0:
                         self._buffer = data[position:]
                         break
                     self.complete = True
                     break
-                self._skip = 2
-                position = end + 2
+                if begin + length + 2 <= size:
+                    # Nearly always: a chunk that is here as a whole.
+                    pieces.append(data[begin : begin + length])
+                    position = begin + length + 2
+                else:
+                    self._left, self._skip = length, 2
+                    position = begin
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+# Status, headers, keep-alive, chunked, Content-Length (None: until the connection ends) by the bytes of a head. Servers
+# send the same head again and again.
+_Head = tuple[int, dict[bytes, bytes], bool, bool, int | None]
+_known_heads: dict[bytes, _Head] = {}
+
+
+def _parsed(head: bytes) -> _Head:
+    first, *lines = head.split(b"\r\n")
+    words = first.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+        raise WireError("not_http", "the server does not speak HTTP/1.1")
+    status = int(words[1])
+    headers = {}
+    for line in lines:
+        name, _colon, value = line.partition(b":")
+        headers[name.strip().lower()] = value.strip()
+    connection = headers.get(b"connection", b"").lower()
+    keep_alive = b"close" not in connection and (words[0] != b"HTTP/1.0" or b"keep-alive" in connection)
+    chunked = b"chunked" in headers.get(b"transfer-encoding", b"").lower()
+    length: int | None = None
+    if status in (204, 304):
+        length = 0
+    elif b"content-length" in headers and not chunked:
+        if not headers[b"content-length"].isdigit():
+            raise WireError("not_http", "the server sent a Content-Length that is no number")
+        length = int(headers[b"content-length"])
+    # 100 Continue and its like announce the real response.
+    return (0 if status < 200 else status), headers, keep_alive, chunked, length
+
+
+def _chunk_length(line: bytes) -> int:
+    try:
+        return int(line.partition(b";")[0], 16)
+    except ValueError:
+        raise WireError("not_http", "the server sent a chunk whose length is no number") from None
 
 
 class Answer:
@@ -154,6 +182,8 @@ class Answer:
     """
 
     __slots__ = (
+        "_after",
+        "_before",
         "_keep_text",
         "_rest",
         "_streaming",
@@ -185,6 +215,7 @@ class Answer:
         self._streaming = streaming
         self._keep_text = keep_text
         self._rest = b""
+        self._before = self._after = b""
 
     def feed(self, data: bytes, now: float) -> bool:
         """Take bytes that arrived at `now`. True when the answer is whole. Raises WireError."""
@@ -225,17 +256,11 @@ class Answer:
             return
         if payload[:1] != b"{":
             raise WireError("not_openai", f"the stream holds something that is not JSON: {shown(payload)}")
-        token = False
-        for match in _SIGNIFICANT.finditer(payload):
-            kind = match.lastgroup
-            if kind == "token":
-                token = True
-            elif kind == "finish":
-                self.finish_reason = match["finish"].decode()
-            elif kind == "usage":
-                self._read_usage(_json(payload))
-            else:
-                self.error = error_text(_json(payload))
+        # Events of one stream differ in their text only: what is around it was looked at before.
+        if self._after and payload.endswith(self._after) and payload.startswith(self._before):
+            token = payload[len(self._before)] != _QUOTE
+        else:
+            token = self._look_into(payload)
         if token:
             if self.token_events:
                 self.gaps.append(now - self.last_token)
@@ -245,6 +270,28 @@ class Answer:
             self.token_events += 1
             if self._keep_text:
                 self.text.extend(_texts(_json(payload)))
+
+    def _look_into(self, payload: bytes) -> bool:
+        """Take what an event says; whether it carries text. Remembers what is around the text if it says nothing else."""
+        token = None
+        for key in _TEXT_KEYS:
+            position = payload.find(key)
+            while position >= 0 and token is None:
+                token = _TEXT.match(payload, position)
+                position = payload.find(key, position + 1)
+        finish = b'"finish_reason"' in payload and _FINISH.search(payload)
+        usage = b'"usage"' in payload and _USAGE.search(payload)
+        error = b'"error"' in payload and _ERROR.search(payload)
+        if finish:
+            self.finish_reason = finish[1].decode()
+        if usage:
+            self._read_usage(_json(payload))
+        if error:
+            self.error = error_text(_json(payload))
+        if token and not (finish or usage or error):
+            end = _end_of_text(payload, token.end())
+            self._before, self._after = payload[: token.end()], payload[end:]
+        return token is not None
 
     @property
     def body(self) -> bytes:
@@ -278,6 +325,14 @@ class Answer:
             return error_text(self.document())
         except WireError:
             return shown(self._rest)
+
+
+def _end_of_text(payload: bytes, begin: int) -> int:
+    """Where the JSON text that begins at `begin` ends: the position of its closing quote (of the end, if there is none)."""
+    end = begin
+    while end < len(payload) and payload[end] != _QUOTE:
+        end += 2 if payload[end] == _BACKSLASH else 1
+    return end
 
 
 def retry_after_seconds(value: bytes | None) -> float | None:
