@@ -156,7 +156,7 @@ options:
     type: bool
     default: false
   extra_body:
-    description: More fields of the request body, for example V({temperature: 0}).
+    description: "More fields of the request body, for example V({temperature: 0})."
     type: dict
     default: {}
   concurrency:
