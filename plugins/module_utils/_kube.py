@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import ssl
 
 FIELD_MANAGER = "llmstack.serving"
-# Built-in kinds (plural name, namespaced): asking the API server for what never changes would cost a request per group.
+# Kinds (plural name, namespaced) whose names never change: asking the API server for them would cost a request per group.
 _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
     "v1": {
         "ConfigMap": ("configmaps", True),
@@ -66,6 +66,7 @@ _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "scheduling.k8s.io/v1": {"PriorityClass": ("priorityclasses", False)},
     "storage.k8s.io/v1": {"StorageClass": ("storageclasses", False)},
+    "serving.kserve.io/v1beta1": {"InferenceService": ("inferenceservices", True)},
 }
 _ATTEMPTS = 4
 _TIMEOUT_SECONDS = 30.0
@@ -143,7 +144,8 @@ class Kube:
         """The object, or None if there is none. Raises KindNotFound if the kind is not served."""
         try:
             return self.request("GET", self._path(ref), str(ref))
-        except errors.NotFound:
+        except (errors.NotFound, errors.NamespaceNotFound):
+            # The latter only when the object is itself a Namespace: a read does not look at the namespace around it.
             return None
 
     def list(
@@ -194,6 +196,14 @@ class Kube:
         except errors.NotFound:
             return None
         return None if answer.get("kind") == "Status" else answer
+
+    def log(self, namespace: str, pod: str, container: str, *, previous: bool = False, lines: int = 100) -> str:
+        """The last lines of a container's log; empty if there is none (any more)."""
+        query = {"container": container, "previous": "true" if previous else "", "tailLines": str(lines)}
+        response = self._send(
+            "GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", f"log of pod {pod}", query, None, ""
+        )
+        return response.data.decode(errors="replace") if response.status == 200 else ""
 
     def watch(
         self,

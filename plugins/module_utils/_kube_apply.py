@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
 from ansible_collections.llmstack.serving.plugins.module_utils import _manifest
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import FIELD_MANAGER, Kube, Ref, Resource
-from ansible_collections.llmstack.serving.plugins.module_utils._readiness import deletion, judge, needs_watching
+from ansible_collections.llmstack.serving.plugins.module_utils._readiness import deletion, judge
 
 _RETRY_SECONDS = 2.0
 
@@ -36,14 +36,21 @@ class Settings:
 
 @dataclass
 class Item:
-    """What was done with one object. `before` and `after` are its described state (see _manifest.state)."""
+    """What was done with one object.
+
+    `before` and `after` are its described state (see _manifest.state), `was` the whole object before the change ({} if it
+    did not exist) and `resource` as it was served last. `related` are the workloads and pods of an InferenceService that
+    was waited for.
+    """
 
     ref: Ref
     action: Literal["created", "updated", "deleted", "unchanged"]
     before: dict[str, Any]
     after: dict[str, Any]
     resource: dict[str, Any]
+    was: dict[str, Any] = field(default_factory=dict)
     predicted: bool = False
+    related: list[dict[str, Any]] = field(default_factory=list)
 
     def result(self) -> dict[str, Any]:
         return {
@@ -107,9 +114,11 @@ def present(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -
         error.add(_done_before(outcome))
         outcome.error = error
         return outcome
-    if settings.wait and not settings.check_mode:
+    if settings.wait and not settings.check_mode and (waiting := [item for item in outcome.items if _may_lack(item)]):
+        from ansible_collections.llmstack.serving.plugins.module_utils._kube_ready import wait_until_ready
+
         try:
-            wait_until_ready(kube, outcome.items, settings, deadline)
+            wait_until_ready(kube, waiting, settings, deadline)
         except errors.KubeError as error:
             outcome.error = error
     return outcome
@@ -136,6 +145,11 @@ def _done_before(outcome: Outcome) -> str:
     return f" Done before this failure: {', '.join(done)}." if done else " Nothing was changed before this failure."
 
 
+def _may_lack(item: Item) -> bool:
+    """Whether an object must be watched: not, if what was served already shows that it is usable."""
+    return item.ref.kind == "InferenceService" or judge(item.resource).state != "ready"
+
+
 def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: Settings, deadline: float) -> Item:
     ref = ref_of(kube, definition)
     try:
@@ -150,6 +164,10 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
         raise errors.Invalid(f"{ref} {deletion(live)}. Run again when it is gone.")
     mine = live is None or _manifest.created_by(live) == settings.field_manager
     desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
+    if ref.kind == "InferenceService":
+        from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import with_hashes
+
+        desired = with_hashes(desired)
     before = _manifest.state(live)
     if live is None and not settings.check_mode:
         served = _send(kube, ref, desired, settings, deadline)
@@ -166,16 +184,16 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
         # Only the write itself can tell what it changes.
         planned = served = _send(kube, ref, desired, settings, deadline)
         action: Any = "unchanged" if _manifest.state(served) == before else "updated"
-        return Item(ref, action, before, _manifest.state(served), served)
+        return Item(ref, action, before, _manifest.state(served), served, live or {})
     after = _manifest.state(planned)
     if live is None:
         return Item(ref, "created", before, after, planned, predicted=True)
     if after == before:
-        return Item(ref, "unchanged", before, after, live)
+        return Item(ref, "unchanged", before, after, live, live)
     if settings.check_mode:
         return Item(ref, "updated", before, after, planned, predicted=True)
     served = _send(kube, ref, desired, settings, deadline)
-    return Item(ref, "updated", before, _manifest.state(served), served)
+    return Item(ref, "updated", before, _manifest.state(served), served, live)
 
 
 def _predicted(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any], settings: Settings) -> Item:
@@ -229,6 +247,8 @@ def _await_definition_of(
     if item is None:
         return
     if not settings.check_mode and judge(item.resource).state != "ready":
+        from ansible_collections.llmstack.serving.plugins.module_utils._kube_ready import wait_until_ready
+
         wait_until_ready(kube, [item], settings, deadline)
     spec = item.after["spec"]
     if not item.predicted:
@@ -260,117 +280,6 @@ def _delete(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: 
         left = kube.delete(ref, uid=live["metadata"]["uid"])
         outcome.items.append(Item(ref, "deleted", before, {}, {}))
         if left is not None and settings.wait:
-            _wait_until_gone(kube, ref, live["metadata"]["uid"], settings, deadline)
+            from ansible_collections.llmstack.serving.plugins.module_utils._kube_ready import wait_until_gone
 
-
-def _wait_until_gone(kube: Kube, ref: Ref, uid: str, settings: Settings, deadline: float) -> None:
-    from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import Selection, View, wait_until
-
-    chosen = Selection(ref.api_version, ref.kind, ref.namespace, fields=f"metadata.name={ref.name}")
-    report = _Reporter(settings.progress)
-
-    def gone(view: View) -> bool | None:
-        for manifest in view[chosen].values():
-            if manifest["metadata"].get("uid") == uid:
-                report(f"{ref} {deletion(manifest)}")
-                return None
-        return True
-
-    answer, view = wait_until(kube, [chosen], gone, deadline)
-    if answer is None:
-        left: dict[str, Any] = next(iter(view.get(chosen, {}).values()), {"metadata": {}})
-        raise errors.WaitFailed(f"{ref} is still there after {settings.wait_timeout_seconds:g} s: it {deletion(left)}.")
-
-
-def wait_until_ready(kube: Kube, items: list[Item], settings: Settings, deadline: float) -> None:
-    """Wait until all objects are usable; their `resource` is then what was served last. Raises WaitFailed."""
-    waiting = [item for item in items if needs_watching(item.resource) or judge(item.resource).state != "ready"]
-    if not waiting:
-        return
-    from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import View, wait_until
-
-    report = _Reporter(settings.progress)
-    selections = _selections(waiting)
-
-    def verdicts(view: View) -> list[tuple[Item, Any]]:
-        return [(item, _verdict(view, item)) for item in waiting]
-
-    def decide(view: View) -> str | None:
-        open_ = [(item, verdict) for item, verdict in verdicts(view) if verdict.state != "ready"]
-        if any(verdict.state == "failed" for _item, verdict in open_):
-            return "failed"
-        if not open_:
-            return "ready"
-        report("; ".join(f"{item.ref}: {verdict.reason}" for item, verdict in open_))
-        return None
-
-    answer, view = wait_until(kube, selections, decide, deadline)
-    for item in waiting:
-        item.resource = _found(view, item) or item.resource
-    if answer == "ready":
-        return
-    lacking = [f"{item.ref}: {verdict.reason}" for item, verdict in verdicts(view) if verdict.state != "ready"]
-    if answer == "failed":
-        broken = [f"{item.ref}: {verdict.reason}" for item, verdict in verdicts(view) if verdict.state == "failed"]
-        raise errors.WaitFailed(f"Failed: {'; '.join(broken)}.")
-    raise errors.WaitFailed(
-        f"Not ready after {settings.wait_timeout_seconds:g} s (wait_timeout): {'; '.join(lacking) or 'no answer of the API server'}."
-    )
-
-
-def _selections(items: list[Item]) -> list[Any]:
-    """One watch per kind and namespace; of a single object only."""
-    from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import Selection
-
-    names: dict[tuple[str, str, str | None], list[str]] = {}
-    for item in items:
-        names.setdefault((item.ref.api_version, item.ref.kind, item.ref.namespace), []).append(item.ref.name)
-    chosen = [
-        Selection(*where, fields=f"metadata.name={found[0]}" if len(found) == 1 else "")
-        for where, found in names.items()
-    ]
-    for item in items:
-        if needs_watching(item.resource):
-            chosen.append(Selection("apps/v1", "Deployment", item.ref.namespace))
-    return chosen
-
-
-def _found(view: Any, item: Item) -> dict[str, Any] | None:
-    for selection, objects in view.items():
-        found = objects.get((item.ref.namespace or "", item.ref.name))
-        if found and (selection.api_version, selection.kind) == (item.ref.api_version, item.ref.kind):
-            return found
-    return None
-
-
-def _verdict(view: Any, item: Item) -> Any:
-    from ansible_collections.llmstack.serving.plugins.module_utils._readiness import failed, progressing
-
-    found = _found(view, item)
-    if found is None:
-        return failed("was deleted by someone else") if view else progressing("has not been seen")
-    deployments = [
-        manifest
-        for selection, objects in view.items()
-        if selection.kind == "Deployment" and selection.namespace == item.ref.namespace
-        for manifest in objects.values()
-    ]
-    return judge(found, deployments)
-
-
-class _Reporter:
-    """Passes on news, but not more often than every few seconds, and without news a sign of life each minute."""
-
-    _NEWS_SECONDS = 10.0
-    _LIFE_SECONDS = 60.0
-
-    def __init__(self, progress: Callable[[str], None]) -> None:
-        self._progress = progress
-        self._text = ""
-        self._begin = self._last = time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self._last >= (self._NEWS_SECONDS if text != self._text else self._LIFE_SECONDS):
-            self._progress(f"{text} ({now - self._begin:.0f} s)")
-            self._text, self._last = text, now
+            wait_until_gone(kube, ref, live["metadata"]["uid"], settings, deadline)

@@ -92,7 +92,10 @@ _RBAC = re.compile(r'User "([^"]+)" cannot (\w+) resource "([^"]+)"(?: in API gr
 _OWNER = re.compile(r'conflict with "([^"]+)"')
 # k8s.io/kubernetes plugin/pkg/admission/resourcequota/controller.go
 _QUOTA = re.compile(r"exceeded quota: ([^,]+), (.*)", re.S)
-# structured-merge-diff typed, and k8s.io/apimachinery pkg/runtime/error.go (strict decoding)
+# k8s.io/apimachinery pkg/util/managedfields/internal/{structuredmerge,typeconverter}.go: wrong types are answered with 500.
+_TYPED = re.compile(
+    r"failed to (?:create typed patch object|convert new object) \([^)]*\)(?: to proper version)?: (.*)", re.S
+)
 _UNDECLARED = re.compile(r"(\.[\w.\[\]=\"'-]*): field not declared in schema")
 
 
@@ -115,7 +118,8 @@ def from_status(code: int, status: dict[str, Any], subject: str) -> KubeError:
             return Forbidden(f"{subject}: its namespace is being deleted. Wait until it is gone, then run again.")
         return Forbidden(_forbidden(subject, message))
     if code == 404:
-        if details.get("kind") == "namespaces" and details.get("name"):
+        # The same details tell that the Namespace that was asked for is not there.
+        if details.get("kind") == "namespaces" and subject != f"Namespace {details.get('name')}":
             return NamespaceNotFound(
                 f"{subject}: namespace '{details['name']}' does not exist. Create it first, or add it to the definitions."
             )
@@ -129,7 +133,7 @@ def from_status(code: int, status: dict[str, Any], subject: str) -> KubeError:
         return _conflict(subject, message, causes)
     if code == 410 or reason in ("Expired", "Gone"):
         return Gone(f"{subject}: {message}")
-    if code in (400, 413, 415, 422) or "field not declared in schema" in message:
+    if code in (400, 413, 415, 422) or _TYPED.search(message):
         return Invalid(_invalid(subject, message, causes))
     if code == 429 or code >= 500:
         return Unreachable(f"{subject}: the API server answered {code}: {message}")
@@ -193,8 +197,13 @@ def _conflict(subject: str, message: str, causes: list[dict[str, Any]]) -> Confl
 
 
 def _invalid(subject: str, message: str, causes: list[dict[str, Any]]) -> str:
-    if found := _UNDECLARED.search(message):
-        return f"{subject}: unknown field {found[1]}. Correct its spelling or its place in the definition."
-    told = [f"{cause['field']}: {cause['message']}" for cause in causes if cause.get("field") and cause.get("message")]
-    text = "; ".join(dict.fromkeys(told)) or message
-    return f"{subject}: the API server refuses the definition: {text.replace('<nil>: ', '')}"
+    if fields := _UNDECLARED.findall(message):
+        told = f"unknown field{'s' if len(fields) > 1 else ''} {', '.join(fields)}"
+        return f"{subject}: {told}. Correct the spelling or the place in the definition."
+    listed = [
+        f"{cause['field']}: {cause['message']}" for cause in causes if cause.get("field") and cause.get("message")
+    ]
+    text = "; ".join(dict.fromkeys(listed)) or message
+    if found := _TYPED.search(text):
+        text = " ".join(found[1].split()).removeprefix("errors: ")
+    return f"{subject}: the API server refuses the definition: {text.rstrip('.')}."

@@ -72,7 +72,8 @@ def summary(
         return last[key] - first[key]
 
     def gauge(key: str) -> dict[str, float] | None:
-        numbers = [values[key] for _moment, values in samples if key in values]
+        # The first and the last look are before and after the load.
+        numbers = [values[key] for _moment, values in samples[1:-1] or samples if key in values]
         return {"mean": round(sum(numbers) / len(numbers), 3), "max": round(max(numbers), 3)} if numbers else None
 
     def ratio(part: float | None, whole: float | None, factor: float) -> float | None:

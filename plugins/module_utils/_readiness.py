@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 # KServe copies it from the InferenceService to the pod template (pkg/controller/v1beta1/inferenceservice/components):
 # the one proof that its controller has seen a change, because nothing in its status names a generation.
 SPEC_HASH = "llmstack.serving/spec-hash"
-# Label of everything that KServe makes for an InferenceService: pkg/constants/constants.go InferenceServiceLabel.
+# On everything that KServe makes for an InferenceService: pkg/constants/constants.go.
 INFERENCE_SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 
 
@@ -36,20 +36,13 @@ def failed(reason: str) -> Verdict:
     return Verdict("failed", reason)
 
 
-def judge(manifest: dict[str, Any], deployments: Iterable[dict[str, Any]] = ()) -> Verdict:
-    """Whether an object is usable. `deployments` are those of its namespace that belong to it (InferenceService only)."""
+def judge(manifest: dict[str, Any]) -> Verdict:
+    """Whether an object is usable. InferenceServices need more than their own object: see _serving_health."""
     if manifest.get("metadata", {}).get("deletionTimestamp"):
         return progressing(deletion(manifest))
     group = str(manifest.get("apiVersion", "")).rpartition("/")[0]
     kind = str(manifest.get("kind"))
-    if (group, kind) == ("serving.kserve.io", "InferenceService"):
-        return inference_service(manifest, deployments)
     return _RULES.get((group, kind), _any)(manifest)
-
-
-def needs_watching(manifest: dict[str, Any]) -> bool:
-    """Whether the verdict on a kind also depends on the Deployments that belong to it."""
-    return manifest.get("kind") == "InferenceService"
 
 
 def deletion(manifest: dict[str, Any]) -> str:
@@ -225,29 +218,37 @@ def _llm_inference_service(manifest: dict[str, Any]) -> Verdict:
     return _needs("Ready")(manifest)
 
 
-def inference_service(manifest: dict[str, Any], deployments: Iterable[dict[str, Any]]) -> Verdict:
-    """An InferenceService of KServe serves what its spec says now.
+def inference_service(manifest: dict[str, Any], workloads: Iterable[dict[str, Any]]) -> Verdict:
+    """An InferenceService of KServe serves what its spec says now. `workloads` are Deployments or Knative Services.
 
     Its own status cannot tell: observedGeneration is the Deployment's, Ready stays True during an update, modelStatus keeps
-    old failures (KServe pkg/apis/serving/v1beta1/inference_service_status.go). So its Deployments must be rolled out, and
+    old failures (KServe pkg/apis/serving/v1beta1/inference_service_status.go). So its workloads must be rolled out, and
     carry the hash of the spec where the spec has one.
     """
+    if manifest["metadata"].get("deletionTimestamp"):
+        return progressing(deletion(manifest))
     status, spec = manifest.get("status") or {}, manifest.get("spec") or {}
     if (manifest["metadata"].get("annotations") or {}).get("serving.kserve.io/stop") == "true":
         entry = condition(manifest, "Stopped")
         return READY if entry is not None and entry.get("status") == "True" else progressing("is not stopped yet")
     model = status.get("modelStatus") or {}
-    own = [deployment for deployment in deployments if _owned(deployment, manifest)]
+    own = [workload for workload in workloads if owned(workload, manifest)]
     for component in ("predictor", "transformer", "explainer"):
         wanted = ((spec.get(component) or {}).get("annotations") or {}).get(SPEC_HASH)
-        if wanted:
-            carried = [_template_hash(deployment) for deployment in own if _component(deployment) == component]
-            if wanted not in carried:
-                return progressing(_not_seen(component, model))
-    for deployment in own:
-        verdict = _deployment(deployment)
+        if wanted and wanted not in (_template_hash(workload) for workload in own if _is(component, workload)):
+            return progressing(_not_seen(component, model))
+    least = (spec.get("predictor") or {}).get("minReplicas") or 0
+    for workload in own:
+        # Scaling changes no pod and so no hash.
+        if (
+            _is("predictor", workload)
+            and workload.get("kind") == "Deployment"
+            and workload["spec"].get("replicas", 1) < least
+        ):
+            return progressing(f"Deployment {workload['metadata']['name']} is not scaled to {least} yet")
+        verdict = _knative_service(workload) if workload.get("kind") == "Service" else _deployment(workload)
         if verdict.state != "ready":
-            return Verdict(verdict.state, f"Deployment {deployment['metadata']['name']}: {verdict.reason}")
+            return Verdict(verdict.state, f"{workload.get('kind')} {workload['metadata']['name']}: {verdict.reason}")
     if model.get("transitionStatus") == "InvalidSpec":
         return failed(_last_failure(model))
     for name in ("PredictorReady", "IngressReady", "Ready"):
@@ -261,9 +262,19 @@ def inference_service(manifest: dict[str, Any], deployments: Iterable[dict[str, 
     return READY
 
 
+def _knative_service(manifest: dict[str, Any]) -> Verdict:
+    # knative.dev/serving pkg/apis/serving/v1/service_types.go
+    if stale := _stale(manifest):
+        return stale
+    status = manifest.get("status") or {}
+    if status.get("latestReadyRevisionName") != status.get("latestCreatedRevisionName"):
+        return progressing(f"revision {status.get('latestCreatedRevisionName')} is not ready yet")
+    return _needs("Ready")(manifest)
+
+
 def _not_seen(component: str, model: dict[str, Any]) -> str:
     told = f" (KServe says: {_last_failure(model)})" if model.get("transitionStatus") == "InvalidSpec" else ""
-    return f"its {component} Deployment does not show this change yet{told}"
+    return f"its {component} does not show this change yet{told}"
 
 
 def _last_failure(model: dict[str, Any]) -> str:
@@ -271,17 +282,19 @@ def _last_failure(model: dict[str, Any]) -> str:
     return f"{info.get('reason') or model.get('transitionStatus')}: {info.get('message') or 'no message'}"
 
 
-def _owned(deployment: dict[str, Any], owner: dict[str, Any]) -> bool:
-    owners = deployment["metadata"].get("ownerReferences") or []
+def owned(workload: dict[str, Any], owner: dict[str, Any]) -> bool:
+    """Whether `workload` belongs to `owner`."""
+    owners = workload["metadata"].get("ownerReferences") or []
     return any(entry.get("uid") == owner["metadata"].get("uid") for entry in owners)
 
 
-def _component(deployment: dict[str, Any]) -> str:
-    return (deployment["metadata"].get("labels") or {}).get("component", "")
+def _is(component: str, workload: dict[str, Any]) -> bool:
+    # <service>[-<name>]-predictor: KServe pkg/constants/constants.go
+    return workload["metadata"]["name"].endswith(f"-{component}")
 
 
-def _template_hash(deployment: dict[str, Any]) -> str | None:
-    template = deployment["spec"]["template"].get("metadata") or {}
+def _template_hash(workload: dict[str, Any]) -> str | None:
+    template = workload["spec"]["template"].get("metadata") or {}
     return (template.get("annotations") or {}).get(SPEC_HASH)
 
 

@@ -44,4 +44,4 @@ def run_module(
         raise AssertionError(f"{name} gave no result:\n{done.stdout}\n{done.stderr}")
     # A diff is printed after the result.
     parsed: dict[str, Any] = json.JSONDecoder().raw_decode(result)[0]
-    return {**parsed, "shown": shown + done.stderr}
+    return {**parsed, "failed": "FAILED!" in shown, "shown": shown + done.stderr}

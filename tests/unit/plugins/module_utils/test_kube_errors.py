@@ -62,6 +62,14 @@ def test_three_meanings_of_404(details: dict[str, str], kind: type, text: str) -
     assert text in str(found)
 
 
+def test_namespace_that_was_asked_for_itself_is_just_not_found() -> None:
+    details = {"name": "models", "kind": "namespaces"}
+    found = errors.from_status(
+        404, {"message": 'namespaces "models" not found', "details": details}, "Namespace models"
+    )
+    assert type(found) is errors.NotFound
+
+
 def test_conflict_lists_fields_by_manager() -> None:
     causes = [
         {
@@ -89,10 +97,42 @@ def test_overtaken_write_is_a_conflict_without_owners() -> None:
     assert found.owners == {}
 
 
-def test_unknown_field_names_the_path() -> None:
-    found = error(500, "failed to create typed patch object: .spec.replica: field not declared in schema")
+def test_unknown_fields_name_their_paths() -> None:
+    found = error(
+        500,
+        "failed to create typed patch object (m/e; apps/v1, Kind=Deployment): "
+        ".spec.replica: field not declared in schema",
+    )
     assert isinstance(found, errors.Invalid)
     assert "unknown field .spec.replica." in str(found)
+    both = error(
+        500,
+        "failed to create typed patch object (m/e; apps/v1, Kind=Deployment): errors:\n"
+        '  .spec.template.spec.containers[name="m"].ressources: field not declared in schema\n'
+        "  .spec.replica: field not declared in schema",
+    )
+    assert 'unknown fields .spec.template.spec.containers[name="m"].ressources, .spec.replica.' in str(both)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (
+            "failed to create typed patch object (m/e; apps/v1, Kind=Deployment): "
+            ".spec.replicas: expected numeric (int or float), got string",
+            ": .spec.replicas: expected numeric (int or float), got string.",
+        ),
+        (
+            "failed to convert new object (m/e; apps/v1, Kind=Deployment) to proper version: "
+            "unable to convert unstructured object to apps/v1, Kind=Deployment: quantities must match the regular",
+            "definition: unable to convert unstructured object to apps/v1, Kind=Deployment: quantities must match",
+        ),
+    ],
+)
+def test_wrong_types_are_invalid_though_the_server_answers_500(message: str, text: str) -> None:
+    found = error(500, message)
+    assert isinstance(found, errors.Invalid)
+    assert text in str(found)
 
 
 def test_invalid_values_are_listed_by_field() -> None:

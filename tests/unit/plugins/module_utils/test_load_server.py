@@ -67,15 +67,17 @@ def test_counters_are_differences_and_gauges_are_means() -> None:
         "ttft_sum_seconds": 3.0,
         "ttft_count": 20.0,
     }
-    found = summary([(0.0, before), (1.0, {}), (4.0, after)], client_ttft_mean_seconds=0.25)
+    between = {"running": 2.0}, {"running": 6.0}
+    looks = [(0.0, before), (1.0, {}), (2.0, between[0]), (3.0, between[1]), (4.0, after)]
+    found = summary(looks, client_ttft_mean_seconds=0.25)
     assert found
-    assert found["running"] == {"mean": 4, "max": 8}
+    assert found["running"] == {"mean": 4, "max": 6}
     assert found["waiting"] is None
     assert found["preemptions"] == 2
     assert found["generation_tokens_per_second"] == 50
     assert found["ttft_mean_ms"] == 200
     assert found["ttft_outside_server_ms"] == 50
-    assert [point["seconds"] for point in found["timeline"]] == [0, 4]
+    assert [point["seconds"] for point in found["timeline"]] == [0, 2, 3, 4]
 
 
 def test_a_restarted_server_gives_no_differences() -> None:

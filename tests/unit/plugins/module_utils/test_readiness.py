@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.llmstack.serving.plugins.module_utils._readiness import (
     READY,
     SPEC_HASH,
+    inference_service,
     judge,
 )
 
@@ -218,25 +219,25 @@ def child(
     spec_hash: str | None = None, owner: str = "u", component: str = "predictor", **status: Any
 ) -> dict[str, Any]:
     made = deployment(**status)
-    made["metadata"] |= {"name": "x-predictor", "ownerReferences": [{"uid": owner}], "labels": {"component": component}}
+    made["metadata"] |= {"name": "x-predictor", "ownerReferences": [{"uid": owner}]}
     made["spec"]["template"] = {"metadata": {"annotations": {SPEC_HASH: spec_hash} if spec_hash else {}}}
     return made
 
 
 def test_inference_service_is_ready_with_its_deployment() -> None:
-    assert judge(service(), [child()]) == READY
+    assert inference_service(service(), [child()]) == READY
 
 
 def test_stale_ready_does_not_count_while_the_deployment_rolls_out() -> None:
-    verdict = judge(service(), [child(updatedReplicas=1)])
+    verdict = inference_service(service(), [child(updatedReplicas=1)])
     assert verdict.reason == "Deployment x-predictor: 1 of 2 pods are updated"
 
 
 def test_stale_ready_does_not_count_before_the_controller_has_seen_the_change() -> None:
-    verdict = judge(service("new"), [child("old")])
-    assert verdict.reason == "its predictor Deployment does not show this change yet"
-    assert judge(service("new"), []).state == "progressing"
-    assert judge(service("new"), [child("new")]) == READY
+    verdict = inference_service(service("new"), [child("old")])
+    assert verdict.reason == "its predictor does not show this change yet"
+    assert inference_service(service("new"), []).state == "progressing"
+    assert inference_service(service("new"), [child("new")]) == READY
 
 
 def test_old_invalid_spec_is_no_failure_of_this_change() -> None:
@@ -244,7 +245,7 @@ def test_old_invalid_spec_is_no_failure_of_this_change() -> None:
         "transitionStatus": "InvalidSpec",
         "lastFailureInfo": {"reason": "NoSupportingRuntime", "message": "no vllm"},
     }
-    verdict = judge(service("new", modelStatus=old), [child("old")])
+    verdict = inference_service(service("new", modelStatus=old), [child("old")])
     assert verdict.state == "progressing"
     assert "NoSupportingRuntime: no vllm" in verdict.reason
 
@@ -254,40 +255,69 @@ def test_invalid_spec_is_a_failure_once_the_deployment_shows_the_change() -> Non
         "transitionStatus": "InvalidSpec",
         "lastFailureInfo": {"reason": "NoSupportingRuntime", "message": "no vllm"},
     }
-    assert judge(service(modelStatus=now), []).state == "failed"
+    assert inference_service(service(modelStatus=now), []).state == "failed"
 
 
 def test_failures_of_the_past_are_no_failures() -> None:
     healed = {"transitionStatus": "UpToDate", "lastFailureInfo": {"reason": "ModelLoadFailed", "message": "old"}}
-    assert judge(service(modelStatus=healed), [child()]) == READY
+    assert inference_service(service(modelStatus=healed), [child()]) == READY
 
 
 def test_deployments_of_others_do_not_count() -> None:
-    assert judge(service(), [child(), child(owner="someone", updatedReplicas=0)]) == READY
+    assert inference_service(service(), [child(), child(owner="someone", updatedReplicas=0)]) == READY
 
 
 def test_generation_of_the_deployment_is_not_mistaken_for_that_of_the_service() -> None:
-    assert judge(service(observedGeneration=1), [child()]) == READY
+    assert inference_service(service(observedGeneration=1), [child()]) == READY
 
 
 @pytest.mark.parametrize("name", ["PredictorReady", "IngressReady", "Ready"])
 def test_each_condition_must_be_true(name: str) -> None:
     all_ = [condition(other) for other in ("PredictorReady", "IngressReady", "Ready") if other != name]
-    assert judge(service(conditions=all_), [child()]).reason == f"has no condition {name} yet"
+    assert inference_service(service(conditions=all_), [child()]).reason == f"has no condition {name} yet"
     false = [*all_, condition(name, "False", reason="Why")]
-    assert judge(service(conditions=false), [child()]).reason == f"{name} is False (Why)"
+    assert inference_service(service(conditions=false), [child()]).reason == f"{name} is False (Why)"
 
 
 def test_model_that_still_loads() -> None:
-    assert judge(service(modelStatus={"transitionStatus": "InProgress"}), [child()]).reason == "model: InProgress"
+    assert (
+        inference_service(service(modelStatus={"transitionStatus": "InProgress"}), [child()]).reason
+        == "model: InProgress"
+    )
 
 
 def test_stopped_service_is_ready_when_it_is_stopped() -> None:
     stopped = service(conditions=[condition("Ready", "False")])
     stopped["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
-    assert judge(stopped).state == "progressing"
+    assert inference_service(stopped, []).state == "progressing"
     stopped["status"]["conditions"] = [condition("Stopped")]
-    assert judge(stopped) == READY
+    assert inference_service(stopped, []) == READY
+
+
+def knative(spec_hash: str, ready: str, created: str) -> dict[str, Any]:
+    status = {
+        "observedGeneration": 2,
+        "latestReadyRevisionName": ready,
+        "latestCreatedRevisionName": created,
+        "conditions": [condition("Ready")],
+    }
+    made = thing(
+        "serving.knative.dev/v1", "Service", {"template": {"metadata": {"annotations": {SPEC_HASH: spec_hash}}}}, status
+    )
+    made["metadata"] |= {"name": "x-predictor", "ownerReferences": [{"uid": "u"}]}
+    return made
+
+
+def test_knative_revision_of_this_change_must_be_the_ready_one() -> None:
+    assert inference_service(service("new"), [knative("new", "r2", "r2")]) == READY
+    assert "revision r2 is not ready yet" in inference_service(service("new"), [knative("new", "r1", "r2")]).reason
+    assert inference_service(service("new"), [knative("old", "r1", "r1")]).state == "progressing"
+
+
+def test_service_in_deletion_is_not_ready() -> None:
+    going = service()
+    going["metadata"]["deletionTimestamp"] = "now"
+    assert inference_service(going, [child()]).state == "progressing"
 
 
 def test_llm_inference_service_uses_its_own_generation() -> None:

@@ -305,7 +305,7 @@ def test_failure_ends_the_wait_at_once(api: Any, run: Any) -> None:
         },
     }
     result = run(definitions=[deployment], wait_timeout=60)
-    assert "Failed: Deployment models/e: ReplicaFailure is True (FailedCreate): exceeded quota." in result["msg"]
+    assert "Failed: Deployment models/e: ReplicaFailure is True (FailedCreate): exceeded quota" in result["msg"]
 
 
 def test_secrets_are_masked_everywhere(api: Any, run: Any) -> None:

@@ -1,0 +1,566 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How is an InferenceService, and what must be done if it is not well? Pure: what was observed in, a judgement out.
+
+PRIVATE to the collection. A judgement is about THIS change: pods of older specs, failures that KServe's status remembers
+and a Ready of yesterday do not count (see _readiness.inference_service). Slow is not failed: only what cannot heal by
+itself is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from ansible_collections.llmstack.serving.plugins.module_utils._readiness import (
+    SPEC_HASH,
+    condition,
+    inference_service,
+    owned,
+)
+
+# Longer than an autoscaler or a terminating pod usually needs to be noticed; with a scale-up announced the wait goes on.
+UNSCHEDULABLE_SECONDS = 60.0
+# KServe looks at a change within a second or two; what it says unchanged after this time it says about this change.
+SETTLED_SECONDS = 20.0
+# Registries and API servers hiccup; the kubelet tries again by itself.
+TRANSIENT_SECONDS = 45.0
+
+
+class Cause(NamedTuple):
+    """Why an InferenceService does not serve. `kind` is a word to filter by; `reason` and `remedy` are sentences."""
+
+    kind: str
+    reason: str
+    remedy: str
+    pod: str | None = None
+    log: str | None = None
+
+    def __str__(self) -> str:
+        where = f" (pod {self.pod})" if self.pod else ""
+        log = f" Last lines of its log: {self.log}" if self.log else ""
+        return f"{self.reason}{where}. {self.remedy}{log}"
+
+
+class Health(NamedTuple):
+    """`phase` says in words what is waited for, or what is lacking."""
+
+    state: Literal["ready", "progressing", "degraded", "stopped", "failed"]
+    phase: str
+    cause: Cause | None = None
+
+
+@dataclass
+class Observation:
+    """What is known of one InferenceService.
+
+    `workloads` are its Deployments (or Knative Services), `pods` its pods, `before` is the object as it was before the
+    change that is waited for ({} if it was just created, None if nothing was changed), `since_seconds` the time since that.
+    `log(pod, container, previous)` and `events(pod)` look further, and only when there is something to explain.
+    """
+
+    service: dict[str, Any]
+    workloads: Iterable[dict[str, Any]] = ()
+    pods: Iterable[dict[str, Any]] = ()
+    before: dict[str, Any] | None = None
+    since_seconds: float = 0.0
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    log: Callable[[str, str, bool], str] = lambda pod, container, previous: ""
+    events: Callable[[str], list[dict[str, Any]]] = lambda pod: []
+
+
+def judge(seen: Observation) -> Health:
+    """The health of one InferenceService."""
+    service = seen.service
+    verdict = inference_service(service, seen.workloads)
+    if _stopped(service):
+        return Health("stopped", "stopped") if verdict.state == "ready" else Health("progressing", verdict.reason)
+    if verdict.state == "ready":
+        if (service.get("status") or {}).get("url"):
+            return Health("ready", "serves")
+        return Health("progressing", "has no URL yet")
+    cause = _of_status(seen) or _of_workloads(seen) or _of_pods(seen)
+    if cause:
+        serves = condition(service, "Ready")
+        old = serves is not None and serves.get("status") == "True"
+        return Health("failed", "an older revision still serves" if old else "does not serve", cause)
+    if verdict.state == "failed" and seen.before is None:
+        return Health(
+            "failed", verdict.reason, Cause("status", verdict.reason, "See the conditions of the InferenceService.")
+        )
+    return Health("progressing", _phase(seen, verdict.reason))
+
+
+def standing(seen: Observation) -> Health:
+    """As judge, for who does not wait for a change: what fails beside a revision that serves is degraded, not failed."""
+    found = judge(seen)
+    serves = condition(seen.service, "Ready")
+    if found.state == "failed" and serves is not None and serves.get("status") == "True":
+        return found._replace(state="degraded")
+    return found
+
+
+def current_pods(seen: Observation) -> list[dict[str, Any]]:
+    """The pods that were made from the spec as it is now."""
+    wanted = _hashes(seen.service)
+    return [
+        pod for pod in seen.pods if not wanted or (pod["metadata"].get("annotations") or {}).get(SPEC_HASH) in wanted
+    ]
+
+
+def _stopped(service: dict[str, Any]) -> bool:
+    return (service["metadata"].get("annotations") or {}).get("serving.kserve.io/stop") == "true"
+
+
+def _hashes(service: dict[str, Any]) -> set[str]:
+    components = (service.get("spec") or {}).values()
+    return {
+        component["annotations"][SPEC_HASH]
+        for component in components
+        if isinstance(component, dict) and SPEC_HASH in (component.get("annotations") or {})
+    }
+
+
+# What KServe's status says
+
+_INVALID_SPEC = {
+    # pkg/apis/serving/v1beta1/inference_service_status.go, FailureReason
+    "NoSupportingRuntime": "Compare model_format (case-sensitive), its version and protocol_version with supportedModelFormats "
+    "and protocolVersions of the runtime.",
+    "RuntimeNotRecognized": "Create the runtime first (role vllm_runtime), or correct runtime.",
+    "RuntimeDisabled": "Enable the runtime (spec.disabled: false), or choose another one.",
+    "InvalidPredictorSpec": "Only the fields of the InferenceService's metadata exist in the runtime's {{ }} placeholders; use "
+    "$(NAME) with an env entry instead.",
+}
+
+
+def _of_status(seen: Observation) -> Cause | None:
+    model = (seen.service.get("status") or {}).get("modelStatus") or {}
+    if model.get("transitionStatus") != "InvalidSpec" or not _about_this_change(seen, model):
+        return None
+    info = model.get("lastFailureInfo") or {}
+    reason = info.get("reason") or "InvalidSpec"
+    return Cause(
+        "invalid_spec",
+        f"KServe cannot use the spec: {reason}: {info.get('message') or 'no message'}",
+        _INVALID_SPEC.get(reason, "See the events of the InferenceService and the log of kserve-controller-manager."),
+    )
+
+
+def _about_this_change(seen: Observation, model: dict[str, Any]) -> bool:
+    if seen.before is None or seen.since_seconds >= SETTLED_SECONDS:
+        return True
+    old = (seen.before.get("status") or {}).get("modelStatus") or {}
+    same = ("transitionStatus", "lastFailureInfo")
+    return any(old.get(key) != model.get(key) for key in same)
+
+
+# What Deployments say
+
+
+def _of_workloads(seen: Observation) -> Cause | None:
+    for workload in seen.workloads:
+        if not owned(workload, seen.service):
+            continue
+        entry = condition(workload, "ReplicaFailure")
+        if entry is None or entry.get("status") != "True":
+            continue
+        message = str(entry.get("message") or entry.get("reason"))
+        name = workload["metadata"]["name"]
+        if "exceeded quota" in message:
+            return Cause(
+                "quota", f"Deployment {name} may make no pods: {message}", "Raise the ResourceQuota or ask for less."
+            )
+        if "violates PodSecurity" in message:
+            return Cause(
+                "pod_security",
+                f"Deployment {name} may make no pods: {message}",
+                "Give the runtime a securityContext that the namespace's Pod Security level allows, or change the level.",
+            )
+        if "error looking up service account" in message or "serviceaccount" in message:
+            return Cause(
+                "service_account",
+                f"Deployment {name} may make no pods: {message}",
+                "Create the ServiceAccount (role model_storage).",
+            )
+        return Cause(
+            "pod_refused", f"Deployment {name} may make no pods: {message}", "See the events of its ReplicaSet."
+        )
+    return None
+
+
+# What pods say
+
+
+def _of_pods(seen: Observation) -> Cause | None:
+    for pod in sorted(current_pods(seen), key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True):
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        if cause := _unschedulable(seen, pod) or _of_containers(seen, pod) or _evicted(pod):
+            return cause._replace(pod=pod["metadata"]["name"])
+    return None
+
+
+def _unschedulable(seen: Observation, pod: dict[str, Any]) -> Cause | None:
+    entry = _pod_condition(pod, "PodScheduled")
+    if entry is None or entry.get("status") != "False" or entry.get("reason") != "Unschedulable":
+        return None
+    if _age(seen, entry.get("lastTransitionTime")) < UNSCHEDULABLE_SECONDS:
+        return None
+    if any(event.get("reason") == "TriggeredScaleUp" for event in seen.events(pod["metadata"]["name"])):
+        return None
+    message = _why_no_node(entry)
+    short = re.findall(r"(\d+) Insufficient ([\w./-]*\w)", message)
+    if short:
+        told = ", ".join(f"{resource} on {count} nodes" for count, resource in short)
+        remedy = "Free or add nodes, or ask for less."
+        if any(resource.endswith(("gpu", "gaudi")) or "/mig-" in resource for _count, resource in short):
+            remedy = (
+                "Free GPUs or add nodes with them. If the pods of the old revision hold them, "
+                "set deployment_strategy: {type: Recreate}."
+            )
+        return Cause("unschedulable", f"No node has room: too little {told} ({message})", remedy)
+    if "unbound immediate PersistentVolumeClaims" in message or "persistentvolumeclaim" in message:
+        return Cause("volume", f"A volume is not there: {message}", "Create the PersistentVolumeClaim or its class.")
+    remedy = "Compare node_selector, affinity and tolerations with the nodes' labels and taints."
+    return Cause("unschedulable", f"No node fits: {message}", remedy)
+
+
+def _why_no_node(scheduled: dict[str, Any]) -> str:
+    # What the scheduler says of preemption and claims says nothing to the operator.
+    return _short(re.split(r"\.? (?:no new claims|preemption:)", str(scheduled.get("message")))[0])
+
+
+def _of_containers(seen: Observation, pod: dict[str, Any]) -> Cause | None:
+    status = pod.get("status") or {}
+    for init, entries in ((True, status.get("initContainerStatuses")), (False, status.get("containerStatuses"))):
+        for entry in entries or []:
+            if cause := _waiting(seen, pod, entry) or _ended(seen, pod, entry, init):
+                return cause
+    return None
+
+
+def _waiting(seen: Observation, pod: dict[str, Any], entry: dict[str, Any]) -> Cause | None:
+    waiting = (entry.get("state") or {}).get("waiting") or {}
+    reason, message = waiting.get("reason"), str(waiting.get("message") or "")
+    if reason in ("InvalidImageName", "ErrImageNeverPull"):
+        return Cause(
+            "image", f"The image {entry.get('image')} cannot be used: {message or reason}", "Correct image or runtime."
+        )
+    if reason in ("ErrImagePull", "ImagePullBackOff"):
+        text = message
+        if not _IMAGE_FINAL.search(text):
+            told = [
+                str(event.get("message"))
+                for event in seen.events(pod["metadata"]["name"])
+                if event.get("reason") == "Failed"
+            ]
+            text = next((message for message in told if _IMAGE_FINAL.search(message)), text)
+        if _IMAGE_FINAL.search(text):
+            return Cause(
+                "image", f"The image {entry.get('image')} cannot be pulled: {_short(text)}", _image_remedy(text)
+            )
+        if _age(seen, pod["metadata"].get("creationTimestamp")) > 4 * TRANSIENT_SECONDS:
+            return Cause(
+                "image",
+                f"The image {entry.get('image')} cannot be pulled: {_short(text)}",
+                "Check that the nodes reach the registry (proxy, DNS, mirror).",
+            )
+    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+        if (
+            reason == "CreateContainerConfigError"
+            and _age(seen, pod["metadata"].get("creationTimestamp")) < TRANSIENT_SECONDS
+        ):
+            return None
+        return Cause(
+            "container_config",
+            f"Container {entry['name']} cannot be made: {_short(message)}",
+            "Create the Secret or ConfigMap that it names, or correct env and volumes.",
+        )
+    return None
+
+
+_IMAGE_FINAL = re.compile(
+    r"not found|manifest unknown|unauthorized|authentication required|denied|no match for platform", re.I
+)
+
+
+def _image_remedy(text: str) -> str:
+    if re.search(r"unauthorized|authentication required|denied", text, re.I):
+        return "Give image_pull_secrets with a Secret that may pull it."
+    if "no match for platform" in text:
+        return "Use an image that was built for the nodes' CPU architecture."
+    return "Correct the image's name and tag, or copy it to the mirror that the nodes use."
+
+
+def _ended(seen: Observation, pod: dict[str, Any], entry: dict[str, Any], init: bool) -> Cause | None:
+    now = (entry.get("state") or {}).get("terminated")
+    last = (entry.get("lastState") or {}).get("terminated")
+    ended = now or last
+    if not ended or ended.get("exitCode") == 0:
+        return None
+    if entry.get("ready") and not init:
+        return None
+    name, restarts = entry["name"], entry.get("restartCount", 0)
+    if ended.get("reason") == "OOMKilled":
+        return _out_of_memory(name)
+    log = seen.log(pod["metadata"]["name"], name, now is None)
+    text = "\n".join(log.splitlines()[-60:])
+    if name == "storage-initializer" or init:
+        known, otherwise = _STORAGE, ("storage", "See the whole log of the storage-initializer.")
+    else:
+        if restarts and (killed := _killed_by_probe(seen, pod, name)):
+            return killed
+        known, otherwise = _ENGINE, ("engine", "See the whole log of the container.")
+    told = _tail(log)
+    for kind, pattern, reason, remedy in known:
+        if pattern.search(text):
+            return Cause(kind, f"{_subject(name)} failed: {reason}", remedy, log=told)
+    # An unknown failure may be a hiccup: the second one is not.
+    if restarts < 2:
+        return None
+    return Cause(
+        otherwise[0],
+        f"{_subject(name)} failed {restarts + 1} times with exit code {ended.get('exitCode')}",
+        otherwise[1],
+        log=told,
+    )
+
+
+def _subject(container: str) -> str:
+    if container == "storage-initializer":
+        return "The model's download (storage-initializer)"
+    return "The engine" if container == "kserve-container" else f"Container {container}"
+
+
+def _out_of_memory(container: str) -> Cause:
+    if container == "storage-initializer":
+        return Cause(
+            "storage_memory",
+            "The model's download (storage-initializer) ran out of memory",
+            "Raise the memory limit in the ClusterStorageContainer 'default' (spec.container.resources).",
+        )
+    return Cause(
+        "memory", f"{_subject(container)} ran out of memory (not GPU memory)", "Raise resources.limits.memory."
+    )
+
+
+def _killed_by_probe(seen: Observation, pod: dict[str, Any], container: str) -> Cause | None:
+    for event in seen.events(pod["metadata"]["name"]):
+        found = re.search(r"[Cc]ontainer (\S+) failed (\w+) probe, will be restarted", str(event.get("message")))
+        if found and found[1] == container:
+            return Cause(
+                "probe",
+                f"{_subject(container)} was killed because its {found[2]} probe failed too often",
+                f"Give it more time ({found[2]}_probe: failureThreshold, periodSeconds) or correct path and port of the probe.",
+            )
+    return None
+
+
+def _evicted(pod: dict[str, Any]) -> Cause | None:
+    status = pod.get("status") or {}
+    if status.get("phase") == "Failed" and status.get("reason") == "Evicted":
+        return Cause(
+            "evicted",
+            f"The node put the pod out: {status.get('message')}",
+            "Give it more of that resource, or nodes that have it.",
+        )
+    return None
+
+
+_Known = tuple[str, re.Pattern[str], str, str]
+
+
+def _known(kind: str, pattern: str, reason: str, remedy: str) -> _Known:
+    return kind, re.compile(pattern, re.I), reason, remedy
+
+
+# botocore and huggingface_hub errors, and what KServe makes of them: python/storage/kserve_storage/kserve_storage.py
+_STORAGE: tuple[_Known, ...] = (
+    _known(
+        "storage_credentials",
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|\(403\)|AccessDenied|Forbidden|Unable to locate credentials|\b401\b|GatedRepo",
+        "the storage does not accept the credentials",
+        "Check the Secret of the ServiceAccount (role model_storage) and its rights on bucket and prefix.",
+    ),
+    _known(
+        "storage_missing",
+        r"NoSuchBucket|NoSuchKey|\(404\)|Not Found|No model found|RepositoryNotFound|does not exist|Cannot locate source uri",
+        "there is no model at storage_uri",
+        "Correct storage_uri, or upload the model (module s3_model_upload).",
+    ),
+    _known(
+        "storage_disk",
+        r"No space left on device|ENOSPC|disk quota exceeded",
+        "the disk is full",
+        "Give the node or the volume more space; model weights need as much again as their size in the bucket.",
+    ),
+    _known(
+        "storage_tls",
+        r"CERTIFICATE_VERIFY_FAILED|SSL: |SSLError",
+        "the storage's certificate is not trusted",
+        "Give KServe the CA (s3-cabundle annotation of the Secret, or caBundleConfigMapName).",
+    ),
+    _known(
+        "storage_unreachable",
+        r"Could not connect to the endpoint|ConnectTimeout|Name or service not known|Connection refused|Temporary failure in name resolution|Max retries exceeded|timed out",
+        "the storage cannot be reached",
+        "Check s3-endpoint of the Secret, DNS, and the NetworkPolicies of the namespace.",
+    ),
+)
+
+# vLLM: vllm/engine, vllm/config, vllm/platforms/cuda.py, vllm/v1/core/kv_cache_utils.py; PyTorch and argparse.
+_ENGINE: tuple[_Known, ...] = (
+    _known(
+        "cuda_out_of_memory",
+        r"CUDA out of memory|torch\.OutOfMemoryError|OutOfMemoryError: CUDA|CUDA error: out of memory",
+        "the GPU's memory is too small",
+        "Use more GPUs (--tensor-parallel-size), a quantised model, a smaller --max-model-len or --max-num-seqs.",
+    ),
+    _known(
+        "gpu_memory_taken",
+        r"Free memory on device.*less than desired GPU memory utilization",
+        "another process uses the GPU's memory",
+        "Free the GPU or lower --gpu-memory-utilization.",
+    ),
+    _known(
+        "max_model_len",
+        r"max_model_len.*(greater|larger)|maximum model length|larger than the maximum number of tokens that can be stored in KV cache|KV cache is needed|No available memory for the cache blocks",
+        "--max-model-len is larger than model or GPU memory allow",
+        "Lower --max-model-len, raise --gpu-memory-utilization, or use more GPUs.",
+    ),
+    _known(
+        "dtype",
+        r"Bfloat16 is only supported on GPUs with compute capability|dtype.*not supported|unsupported dtype",
+        "the GPU does not support the data type",
+        "Set --dtype=half, or use GPUs of compute capability 8.0 or newer.",
+    ),
+    _known(
+        "no_gpu",
+        r"Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver|CUDA driver version is insufficient",
+        "it sees no usable GPU",
+        "Set gpus, and check the node's driver and device plugin (module gpu_check).",
+    ),
+    _known(
+        "argument",
+        r"unrecognized arguments?|error: argument|invalid choice|unknown option",
+        "it does not know an argument",
+        "Correct args, or use an engine version that has the option.",
+    ),
+    _known(
+        "model_files",
+        r"cannot be loaded|does not appear to have a file named|No such file or directory: '?/mnt/models|Error while deserializing|Cannot find any model weights|Can't load (tokenizer|the configuration)",
+        "the model's files are incomplete or of another format",
+        "Upload the model again (module s3_model_upload checks every file) and compare storage_uri with its folder.",
+    ),
+    _known(
+        "trust_remote_code",
+        r"trust_remote_code",
+        "the model needs code of its own",
+        "Read that code; then add --trust-remote-code to args.",
+    ),
+    _known(
+        "architecture",
+        r"Model architectures .* are not supported|not supported for now",
+        "the engine does not know the model's architecture",
+        "Use a newer engine image or another model.",
+    ),
+    _known("port", r"Address already in use", "its port is taken", "Give each container of the pod a port of its own."),
+    _known(
+        "permission",
+        r"Permission denied",
+        "it may not read or write a file",
+        "Check security_context (runAsUser, fsGroup) and volumes.",
+    ),
+)
+
+
+# What is waited for
+
+
+def _phase(seen: Observation, reason: str) -> str:
+    pods = [pod for pod in current_pods(seen) if not pod["metadata"].get("deletionTimestamp")]
+    told = [f"pod {pod['metadata']['name']} {pod_phase(pod)}" for pod in pods if pod_phase(pod) != "is ready"]
+    return f"{reason}; {', '.join(told)}" if told else reason
+
+
+def pod_phase(pod: dict[str, Any]) -> str:
+    """What a pod is doing, in words."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return "is going away"
+    status = pod.get("status") or {}
+    scheduled = _pod_condition(pod, "PodScheduled")
+    if scheduled is None or scheduled.get("status") != "True":
+        return "waits for a node" + (
+            f": {_short(scheduled['message'])}" if scheduled and scheduled.get("message") else ""
+        )
+    for init, entries in ((True, status.get("initContainerStatuses")), (False, status.get("containerStatuses"))):
+        for entry in entries or []:
+            state = entry.get("state") or {}
+            waiting = (state.get("waiting") or {}).get("reason")
+            if waiting in ("ErrImagePull", "ImagePullBackOff"):
+                return f"cannot pull the image {entry.get('image')} yet"
+            if waiting == "CrashLoopBackOff":
+                return f"restarts its container {entry['name']}"
+            if waiting not in (None, "PodInitializing", "ContainerCreating"):
+                return f"has its container {entry['name']} in {waiting}"
+            if init and "running" in state:
+                return "downloads the model" if entry["name"] == "storage-initializer" else f"runs {entry['name']}"
+            if not init and "running" in state and not entry.get("ready"):
+                return "loads the model" if entry["name"] == "kserve-container" else f"waits for {entry['name']}"
+    ready = _pod_condition(pod, "Ready")
+    if ready is not None and ready.get("status") == "True":
+        return "is ready"
+    return "pulls images and makes its containers" if status.get("phase") == "Pending" else "is not ready yet"
+
+
+def timeline(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """How long a ready pod took for what, in seconds: node found, model downloaded (init containers), engine loaded."""
+    times = [pod["metadata"].get("creationTimestamp")]
+    times += [
+        (_pod_condition(pod, name) or {}).get("lastTransitionTime") for name in ("PodScheduled", "Initialized", "Ready")
+    ]
+    if None in times:
+        return []
+    seconds = [datetime.fromisoformat(str(time).replace("Z", "+00:00")).timestamp() for time in times]
+    phases = ("node found", "model downloaded", "engine loaded")
+    return [
+        {"phase": phase, "seconds": int(end - begin)}
+        for phase, begin, end in zip(phases, seconds, seconds[1:], strict=False)
+    ]
+
+
+def gpus(pod: dict[str, Any]) -> int:
+    """How many GPUs the containers of a pod are given, whatever the vendor (and MIG slices as one each)."""
+    total = 0
+    for container in (pod.get("spec") or {}).get("containers") or []:
+        for name, count in ((container.get("resources") or {}).get("limits") or {}).items():
+            if name.endswith(("/gpu", "/gaudi")) or "/mig-" in name:
+                total += int(count)
+    return total
+
+
+def _pod_condition(pod: dict[str, Any], name: str) -> dict[str, Any] | None:
+    # A pod's conditions name a generation too since Kubernetes 1.34, but no pod is updated here.
+    return next(
+        (entry for entry in (pod.get("status") or {}).get("conditions") or [] if entry.get("type") == name), None
+    )
+
+
+def _age(seen: Observation, timestamp: str | None) -> float:
+    if not timestamp:
+        return 0.0
+    return (seen.now - datetime.fromisoformat(timestamp.replace("Z", "+00:00"))) / timedelta(seconds=1)
+
+
+def _tail(log: str) -> str | None:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return " | ".join(lines[-4:])[-600:] or None
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:300].rstrip(".")
