@@ -383,7 +383,8 @@ def _known(kind: str, pattern: str, reason: str, remedy: str) -> _Known:
 _STORAGE: tuple[_Known, ...] = (
     _known(
         "storage_credentials",
-        r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|\(403\)|AccessDenied|Forbidden|Unable to locate credentials|\b401\b|GatedRepo",
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|\(403\)|AccessDenied|Forbidden|"
+        r"Unable to locate credentials|\b401\b|GatedRepo",
         "the storage does not accept the credentials",
         "Check the Secret of the ServiceAccount (role model_storage) and its rights on bucket and prefix.",
     ),
@@ -407,7 +408,8 @@ _STORAGE: tuple[_Known, ...] = (
     ),
     _known(
         "storage_unreachable",
-        r"Could not connect to the endpoint|ConnectTimeout|Name or service not known|Connection refused|Temporary failure in name resolution|Max retries exceeded|timed out",
+        r"Could not connect to the endpoint|ConnectTimeout|Name or service not known|Connection refused|"
+        r"Temporary failure in name resolution|Max retries exceeded|timed out",
         "the storage cannot be reached",
         "Check s3-endpoint of the Secret, DNS, and the NetworkPolicies of the namespace.",
     ),
@@ -429,7 +431,8 @@ _ENGINE: tuple[_Known, ...] = (
     ),
     _known(
         "max_model_len",
-        r"max_model_len.*(greater|larger)|maximum model length|larger than the maximum number of tokens that can be stored in KV cache|KV cache is needed|No available memory for the cache blocks",
+        r"max_model_len.*(greater|larger)|maximum model length|KV cache is needed|No available memory for the cache blocks|"
+        r"larger than the maximum number of tokens that can be stored in KV cache",
         "--max-model-len is larger than model or GPU memory allow",
         "Lower --max-model-len, raise --gpu-memory-utilization, or use more GPUs.",
     ),

@@ -506,7 +506,7 @@ _ARGUMENTS: dict[str, Any] = {
     "storage": {
         "type": "dict",
         "options": {
-            "key": {"type": "str"},
+            "key": {"type": "str", "no_log": False},
             "path": {"type": "str"},
             "parameters": {"type": "dict"},
             "schema_path": {"type": "str"},
@@ -566,7 +566,7 @@ _ARGUMENTS: dict[str, Any] = {
     "topology_spread_constraints": {"type": "list", "elements": "dict"},
     "volumes": {"type": "list", "elements": "dict"},
     "volume_mounts": {"type": "list", "elements": "dict"},
-    "image_pull_secrets": {"type": "list", "elements": "str"},
+    "image_pull_secrets": {"type": "list", "elements": "str", "no_log": False},
     "readiness_probe": {"type": "dict"},
     "liveness_probe": {"type": "dict"},
     "startup_probe": {"type": "dict"},

@@ -36,9 +36,8 @@ def run_module(
         "ANSIBLE_NOCOLOR": "1",
         **(env or {}),
     }
-    done = subprocess.run(
-        [*command, "--check"] if check else command, capture_output=True, text=True, env=surroundings, timeout=900
-    )
+    command += ["--check"] if check else []
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=surroundings, timeout=900)
     shown, arrow, result = done.stdout.partition(" => ")
     if not arrow:
         raise AssertionError(f"{name} gave no result:\n{done.stdout}\n{done.stderr}")

@@ -58,7 +58,7 @@ def test_namespace_in_deletion_is_told_apart_from_permissions() -> None:
 )
 def test_three_meanings_of_404(details: dict[str, str], kind: type, text: str) -> None:
     found = error(404, "not found", "NotFound", **details)
-    assert type(found) is kind
+    assert found.__class__ is kind
     assert text in str(found)
 
 
@@ -67,7 +67,7 @@ def test_namespace_that_was_asked_for_itself_is_just_not_found() -> None:
     found = errors.from_status(
         404, {"message": 'namespaces "models" not found', "details": details}, "Namespace models"
     )
-    assert type(found) is errors.NotFound
+    assert found.__class__ is errors.NotFound
 
 
 def test_conflict_lists_fields_by_manager() -> None:
