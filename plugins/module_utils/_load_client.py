@@ -66,6 +66,10 @@ class Target:
     def url(self) -> str:
         return f"{self.scheme}://{self.host}{self.path}"
 
+    @property
+    def connect_to(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
 
 def target(
     url: str,

@@ -29,6 +29,12 @@ def url(service: dict[str, Any]) -> str:
     return str(published)
 
 
+def internal_url(service: dict[str, Any]) -> str:
+    """The URL for clients inside the cluster, past any gateway if there is one. Raises LoadError as `url` does."""
+    published = url(service)
+    return str(((service.get("status") or {}).get("address") or {}).get("url") or published)
+
+
 def gateway_address(gateway: dict[str, Any], scheme: str) -> tuple[str, int]:
     """Address and port of a Gateway for http or https. Raises LoadError."""
     name = f"Gateway {gateway['metadata']['namespace']}/{gateway['metadata']['name']}"

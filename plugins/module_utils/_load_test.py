@@ -22,7 +22,6 @@ from typing import Any
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _load_baseline,
     _load_client,
-    _load_endpoint,
     _load_html,
     _load_prompts,
     _load_report,
@@ -30,13 +29,8 @@ from ansible_collections.llmstack.serving.plugins.module_utils import (
     _load_schedule,
     _load_slo,
 )
-from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube, Ref
 from ansible_collections.llmstack.serving.plugins.module_utils._load_errors import LoadError, MissingLibrary
 
-KINDS = {
-    "inference_service": ("serving.kserve.io/v1beta1", "InferenceService"),
-    "llm_inference_service": ("serving.kserve.io/v1alpha2", "LLMInferenceService"),
-}
 FORMATS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "json": (".json", _load_report.to_json),
     "markdown": (".md", _load_report.to_markdown),
@@ -144,7 +138,7 @@ def plan(params: dict[str, Any]) -> Plan:
         timeouts=_load_client.Timeouts(
             params["connect_timeout_seconds"], params["request_timeout_seconds"], params["idle_timeout_seconds"]
         ),
-        dataset=_read("dataset", params["dataset"]) if params["dataset"] else "",
+        dataset=read("dataset", params["dataset"]) if params["dataset"] else "",
         baseline=None,
         tokenizer=_tokenizer(params["tokenizer"]) if params["tokenizer"] else None,
     )
@@ -153,50 +147,11 @@ def plan(params: dict[str, Any]) -> Plan:
     _load_prompts.Bodies(params["api"], "", found.streaming, params["ignore_eos"], params["extra_body"])
     if params["baseline"]:
         try:
-            found.baseline = json.loads(_read("baseline", params["baseline"]))
+            found.baseline = json.loads(read("baseline", params["baseline"]))
         except ValueError as error:
             raise LoadError(f"baseline {params['baseline']} is not JSON: {error}.") from error
         _load_baseline.check(found.baseline, params["baseline"], found.workload(""))
     return found
-
-
-def target(params: dict[str, Any], kube: Callable[[], Kube]) -> _load_client.Target:
-    """Where requests go: `url`, or what the named object publishes. Raises LoadError, KubeError."""
-    url, connect_to = params["url"], params["connect_to"]
-    if not url:
-        key = next(name for name in KINDS if params[name])
-        cluster = kube()
-        reference = Ref(*KINDS[key], params["namespace"], params[key])
-        service = cluster.get(reference)
-        if service is None:
-            raise LoadError(f"{reference} does not exist. Correct {key} or namespace.")
-        url = _load_endpoint.url(service) + params["path_prefix"]
-        if params["gateway"] and not connect_to:
-            connect_to = _gateway(cluster, params["gateway"], url.partition(":")[0])
-    return _load_client.target(
-        url,
-        connect_to,
-        params["host_header"],
-        params["endpoint_api_key"],
-        params["endpoint_headers"],
-        params["endpoint_ca_cert"],
-        params["endpoint_validate_certs"],
-    )
-
-
-def _gateway(cluster: Kube, name: str, scheme: str) -> str:
-    namespace, slash, gateway_name = name.partition("/")
-    if not (namespace and slash and gateway_name):
-        raise LoadError(f"gateway must be NAMESPACE/NAME, not {name}.")
-    reference = Ref("gateway.networking.k8s.io/v1", "Gateway", namespace, gateway_name)
-    gateway = cluster.get(reference)
-    if gateway is None:
-        raise LoadError(f"{reference} does not exist. Correct gateway.")
-    address, port = _load_endpoint.gateway_address(gateway, scheme)
-    if behind := _load_endpoint.service_behind(address):
-        service = cluster.get(Ref("v1", "Service", *behind))
-        address = ((service or {}).get("spec") or {}).get("clusterIP") or address
-    return f"{address}:{port}"
 
 
 def run(plan: Plan, target: _load_client.Target, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -234,7 +189,7 @@ def run(plan: Plan, target: _load_client.Target, progress: Callable[[str], None]
     lines = None
     if plan.baseline and not partial:
         lines = _load_baseline.compared(plan.baseline, {"stages": stages}, params["tolerance_percent"])
-    shown = {"url": target.url, "connect_to": f"{target.address}:{target.port}"}
+    shown = {"url": target.url, "connect_to": target.connect_to}
     return _load_report.report(
         params["report_name"], started, _now(), shown, workload, stages, search, lines, partial, warnings
     )
@@ -439,7 +394,8 @@ def _write(path: str, text: str) -> None:
         raise
 
 
-def _read(parameter: str, path: str) -> str:
+def read(parameter: str, path: str) -> str:
+    """The text of a file that a parameter names. Raises LoadError."""
     try:
         with open(path, encoding="utf-8") as stream:
             return stream.read()

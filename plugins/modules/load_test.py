@@ -62,6 +62,35 @@ options:
     description: What to put between the URL of the service and C(/v1), for example V(/openai) for the Hugging Face runtime of KServe.
     type: str
     default: ""
+  in_cluster:
+    description:
+      - Make the load in a Job inside the cluster, so that neither the gateway nor the way to it is measured.
+      - The Job, its ConfigMap and its Secret are deleted at the end.
+    type: dict
+    suboptions:
+      image:
+        description: Any image with Python 3.11 or newer as C(python3).
+        type: str
+        default: docker.io/library/python:3.13-slim
+      namespace:
+        description: Namespace of the Job. Without it, O(namespace).
+        type: str
+      resources:
+        description: Resource requests of the pod. Without them, one CPU for each of the O(processes).
+        type: dict
+      node_selector:
+        description: Labels of the nodes to run on. Keep away from the nodes of the model server.
+        type: dict
+        default: {}
+      tolerations:
+        description: Taints to tolerate.
+        type: list
+        elements: dict
+        default: []
+      start_timeout_seconds:
+        description: Longest time until the pod runs.
+        type: float
+        default: 300
   connect_to:
     description: C(HOST:PORT) to connect to instead of the host in the URL, which is still what is asked for (Host header, TLS name).
     type: str
@@ -352,6 +381,17 @@ EXAMPLES = r"""
     slos:
       ttft_p95_ms: 500
 
+- name: The same from inside the cluster, past the gateway
+  llmstack.serving.load_test:
+    inference_service: llama-3-8b
+    in_cluster:
+      image: registry.example.com/library/python:3.13-slim
+      node_selector:
+        node-role: cpu
+    concurrency: [50]
+    duration_seconds: 60
+    dataset: files/prompts.jsonl
+
 - name: Is the new engine version slower than the old one?
   llmstack.serving.load_test:
     url: http://llm.example.com
@@ -400,7 +440,12 @@ plan:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _load_report, _load_test
+from ansible_collections.llmstack.serving.plugins.module_utils import (
+    _load_cluster,
+    _load_report,
+    _load_target,
+    _load_test,
+)
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_config import AUTH_ARG_SPEC, connection, secrets
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_config import MissingLibrary as MissingKubeLibrary
@@ -420,6 +465,17 @@ def argument_spec() -> dict:
         "namespace": {"type": "str", "default": "model-serving"},
         "gateway": {"type": "str"},
         "path_prefix": {"type": "str", "default": ""},
+        "in_cluster": {
+            "type": "dict",
+            "options": {
+                "image": {"type": "str", "default": "docker.io/library/python:3.13-slim"},
+                "namespace": {"type": "str"},
+                "resources": {"type": "dict"},
+                "node_selector": {"type": "dict", "default": {}},
+                "tolerations": {"type": "list", "elements": "dict", "default": []},
+                "start_timeout_seconds": {"type": "float", "default": 300},
+            },
+        },
         "connect_to": {"type": "str"},
         "host_header": {"type": "str"},
         "endpoint_api_key": {"type": "str", "no_log": True},
@@ -512,13 +568,16 @@ def main() -> None:
     module.no_log_values.update(secrets(params))
     try:
         plan = _load_test.plan(params)
-        target = _load_test.target(params, lambda: Kube(connection(params)))
+        target = _load_target.target(params, lambda: Kube(connection(params)))
         if module.check_mode:
             described = {"target": target.url, **plan.described()}
             module.exit_json(changed=False, msg=f"Would send load to {target.url}; nothing was sent.", plan=described)
         if params["report_dir"]:
             _load_test.check_report_dir(params["report_dir"])
-        document = _load_test.run(plan, target, report)
+        if params["in_cluster"] is not None:
+            document = _load_cluster.run(Kube(connection(params)), params, target, report)
+        else:
+            document = _load_test.run(plan, target, report)
     except (MissingLibrary, MissingKubeLibrary) as error:
         module.fail_json(msg=missing_required_lib(error.name))
     except (LoadError, KubeError) as error:

@@ -69,8 +69,10 @@ def simulator() -> Iterator[int]:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
                 break
             time.sleep(0.1)
-        yield port
-        process.kill()
+        try:
+            yield port
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager
@@ -79,8 +81,10 @@ def stamping(ttft: float, itl: float) -> Iterator[int]:
     command = [sys.executable, "-m", "tools.openai_server", "--ttft", str(ttft), "--itl", str(itl)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT / "tests") as process:
         assert process.stdout
-        yield int(process.stdout.readline())
-        process.kill()
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def load(port: int, name: str, stage: Stage, tokens: int) -> tuple[dict[str, Any], int]:
