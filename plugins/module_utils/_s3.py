@@ -71,6 +71,20 @@ _UNKNOWN_ALGORITHM_CODES = {
 # Answers after which the same request may succeed.
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "InternalError", "BadDigest"}
+# What the answer to a request has if it was done. Servers that have begun to answer 200 before they failed put the error
+# into the body (Amazon S3 API reference, CompleteMultipartUpload); the library looks for that in a few answers only.
+_PROOFS = {
+    "complete_multipart_upload": ("ETag", "Key"),
+    "create_multipart_upload": ("UploadId",),
+    "get_object": ("ETag", "LastModified"),
+    "get_object_tagging": ("TagSet",),
+    "head_object": ("ETag", "LastModified"),
+    "list_multipart_uploads": ("Bucket", "IsTruncated"),
+    "list_objects_v2": ("Name", "IsTruncated"),
+    "list_parts": ("Key", "IsTruncated"),
+    "put_object": ("ETag",),
+    "upload_part": ("ETag",),
+}
 # The session's credentials ran out; new ones may be there already.
 _EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 
@@ -252,6 +266,8 @@ class Bucket:
                     raise Transient(str(error), None if self._answered else _FIRST_CONTACT_ATTEMPTS) from error
                 raise self._sentence(action, error) from error
             self._answered = True
+            if not _is_done(operation, answer):
+                raise Transient("the answer to a request was an error with the status of a success")
             return answer
 
         try:
@@ -503,6 +519,13 @@ class Bucket:
     def _sentence(self, action: str, error: BaseException) -> S3Error:
         text = " ".join(_library_error(error, self.endpoint).split()).rstrip(".")
         return S3Error(f"Cannot {action}: {text}.", type(error).__name__)
+
+
+def _is_done(operation: str, answer: Mapping[str, Any]) -> bool:
+    if operation in _PROOFS:
+        return any(name in answer for name in _PROOFS[operation])
+    # The others are answered without a body.
+    return answer["ResponseMetadata"]["HTTPHeaders"].get("content-length", "0") == "0"
 
 
 def _parameter(algorithm: str) -> str:

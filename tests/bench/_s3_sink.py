@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def swallow(self) -> tuple[int, bytes]:
-        """The size of the payload, and its content if that is small. Chunked signatures (aws-chunked) are counted out."""
+        """The size of the payload (without the framing of aws-chunked), and its content if that is small."""
         length = int(self.headers.get("Content-Length") or 0)
         decoded = int(self.headers.get("x-amz-decoded-content-length") or length)
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
