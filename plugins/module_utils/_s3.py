@@ -522,9 +522,11 @@ class Bucket:
 
 
 def _is_done(operation: str, answer: Mapping[str, Any]) -> bool:
+    if any(name in answer for name in _PROOFS.get(operation, ())):
+        return True
+    # Others are answered without a body.
     if operation in _PROOFS:
-        return any(name in answer for name in _PROOFS[operation])
-    # The others are answered without a body.
+        return False
     return answer["ResponseMetadata"]["HTTPHeaders"].get("content-length", "0") == "0"
 
 

@@ -33,9 +33,10 @@ class Asked:
     length_bytes: int
 
 
-def seeded(
-    seed: int, share: float, kinds: tuple[str, ...] = KINDS
-) -> Callable[[Asked], tuple[str | None, random.Random]]:
+Choice = Callable[[Asked], tuple[str | None, random.Random]]
+
+
+def seeded(seed: int, share: float, kinds: tuple[str, ...] = KINDS) -> Choice:
     """Breaks this share of the requests in one of these ways."""
     chance, lock = random.Random(seed), threading.Lock()
 
