@@ -143,7 +143,8 @@ class Kube:
         """The object, or None if there is none. Raises KindNotFound if the kind is not served."""
         try:
             return self.request("GET", self._path(ref), str(ref))
-        except errors.NotFound:
+        except (errors.NotFound, errors.NamespaceNotFound):
+            # The latter only when the object is itself a Namespace: a read does not look at the namespace around it.
             return None
 
     def list(

@@ -24,6 +24,7 @@ from sandbox.binaries import CONTROL_PLANE, ON_DEMAND
 from sandbox.kube import Cluster
 from sandbox.layout import Layout
 from tools import checkout
+from tools.playbook import recap
 
 PYTHON = sys.executable
 
@@ -71,10 +72,11 @@ class Copy:
         self.folder = checkout.copy(folder)
         self.layout = Layout(self.folder / ".sandbox")
 
-    def start(self, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(self.folder / "tests")}
+    def start(self, *arguments: str, prefix: tuple[str, ...] = (), module: str = "sandbox") -> subprocess.Popen[str]:
+        own = {"PYTHONPATH": str(self.folder / "tests"), "ANSIBLE_HOME": str(self.folder / ".cache" / "ansible")}
+        environment = {**os.environ, **own}
         return subprocess.Popen(
-            [*prefix, PYTHON, "-m", "sandbox", *arguments],
+            [*prefix, PYTHON, "-m", module, *arguments],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -83,8 +85,8 @@ class Copy:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, prefix: tuple[str, ...] = ()) -> str:
-        process = self.start(*arguments, prefix=prefix)
+    def run(self, *arguments: str, prefix: tuple[str, ...] = (), module: str = "sandbox") -> str:
+        process = self.start(*arguments, prefix=prefix, module=module)
         output = process.communicate()[0]
         assert process.returncode == 0, output
         return output
@@ -210,6 +212,11 @@ def test_without_superuser_nodes_are_simulated_and_the_run_says_what_stays_unpro
     ready = ready_nodes(Cluster(Path(endpoints["kubeconfig"])))
     assert "gpu-h100-0" in ready
     assert "sandbox" not in ready
+    # On this empty cluster `make site` predicts what it would do, and says what that leaves open.
+    checked = copy.run(prefix=prefix, module="tools.run_site")
+    assert recap(checked)["failed"] == 0
+    assert recap(checked)["changed"] > 0
+    assert "Unproven by this run:" in checked
     copy.run("down", prefix=prefix)
     assert_unchanged(machine)
 

@@ -74,7 +74,7 @@ IN_PODS = (
         "cert-manager",
         "cert-manager",
         ".",
-        90,
+        150,
         (f"github.com/cert-manager/cert-manager/pkg/util.AppVersion={CERT_MANAGER_VERSION}",),
     ),
     Binary("pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 180),

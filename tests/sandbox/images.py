@@ -18,15 +18,19 @@ import sys
 import sysconfig
 import tempfile
 import time
+from typing import Any
+
+import yaml
 
 from . import go, wheels
-from .binaries import CERT_MANAGER_VERSION, CONTROL_PLANE, IN_PODS, KSERVE_VERSION
+from .binaries import CERT_MANAGER_VERSION, KSERVE_VERSION
 from .errors import SandboxError
-from .layout import Layout, cache_directory
+from .layout import CHECKOUT, Layout, cache_directory
 from .oci import Image, LayerWriter, Registry
 
-ISTIO_VERSION = "1.30.4"
-VLLM_VERSION = "v0.32.0"
+# What the collection installs: the registry holds it under these names and versions.
+VERSIONS: dict[str, Any] = yaml.safe_load((CHECKOUT / "roles/versions/vars/main.yml").read_text())["versions_table"]
+ISTIO_VERSION = VERSIONS["istio"]["version"]
 LOADER_DIRECTORY = "/usr/local/lib/host"
 # One binary, which its first argument turns into one of these.
 CERT_MANAGER_IMAGES = {
@@ -35,8 +39,11 @@ CERT_MANAGER_IMAGES = {
 }
 
 
-def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path]) -> None:
-    """Fills the running registry and the manifests folder; from the cache when nothing changed since last time."""
+def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path], *, real_node: bool) -> None:
+    """Fills the running registry and the manifests folder; from the cache when nothing changed since last time.
+
+    Where no pod can run, it holds the charts only.
+    """
     snapshot = _snapshot(binaries)
     registry_data = layout.registry / "docker"
     if (snapshot / "complete").exists():
@@ -44,13 +51,15 @@ def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path]) -> 
         _copy(snapshot / "manifests", layout.manifests)
         return
     started = time.monotonic()
-    print("Making images and charts ...", flush=True)
+    what = "images and charts" if real_node else "charts"
+    print(f"Making {what} ...", flush=True)
     with tempfile.TemporaryDirectory(dir=_made(cache_directory() / "tmp")) as work:
-        _push_images(Registry(address), binaries, pathlib.Path(work))
+        if real_node:
+            _push_images(Registry(address), binaries, pathlib.Path(work))
         _push_charts(address, str(binaries["helm"]), pathlib.Path(work))
     _write_manifests(layout.manifests)
     _keep(snapshot, registry_data, layout.manifests)
-    print(f"Made images and charts: {time.monotonic() - started:.0f} s", flush=True)
+    print(f"Made {what}: {time.monotonic() - started:.0f} s", flush=True)
 
 
 def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> None:
@@ -92,7 +101,7 @@ def _vllm(layer, binaries: dict[str, pathlib.Path]) -> Image:  # type: ignore[no
         "/usr/bin/python3": binaries["vllm"],
         "/usr/local/bin/llm-d-inference-sim": binaries["llm-d-inference-sim"],
     }
-    return Image(f"vllm/vllm-openai:{VLLM_VERSION}", [layer("engine", files)], ["vllm", "serve"], user="0:0")
+    return Image(VERSIONS["vllm"]["images"]["openai"], [layer("engine", files)], ["vllm", "serve"], user="0:0")
 
 
 def _storage_initializer(work: pathlib.Path) -> Image:
@@ -172,18 +181,20 @@ def _add_libraries(writer: LayerWriter, files: list[pathlib.Path], prefix: pathl
 
 
 def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
-    kserve = go.module_directory("kserve", "github.com/kserve/kserve") / "charts"
-    istio = go.module_directory("istio", "istio.io/istio") / "manifests/charts"
+    """Every chart under the name and version that the collection's table has for it."""
     cert_manager = go.module_directory("cert-manager", "github.com/cert-manager/cert-manager") / "deploy/charts"
-    charts = [
-        (cert_manager / "cert-manager", "jetstack/charts", CERT_MANAGER_VERSION),
-        (istio / "base", "istio-release/charts", ISTIO_VERSION),
-        (istio / "istio-control/istio-discovery", "istio-release/charts", ISTIO_VERSION),
-    ]
-    for name in ("kserve-crd", "kserve-resources"):
-        charts.append((kserve / name, "kserve/charts", KSERVE_VERSION))
-    for source, repository, version in charts:
-        package = package_chart(helm, source, version, work)
+    istio = go.module_directory("istio", "istio.io/istio") / "manifests/charts"
+    kserve = go.module_directory("kserve", "github.com/kserve/kserve") / "charts"
+    sources = {
+        ("cert_manager", "cert_manager"): cert_manager / "cert-manager",
+        ("istio", "base"): istio / "base",
+        ("istio", "istiod"): istio / "istio-control/istio-discovery",
+        ("kserve", "crd"): kserve / "kserve-crd",
+        ("kserve", "resources"): kserve / "kserve-resources",
+    }
+    for (component, chart), source in sources.items():
+        repository = VERSIONS[component]["charts"][chart].removeprefix("oci://").partition("/")[2].rpartition("/")[0]
+        package = package_chart(helm, source, VERSIONS[component]["version"], work)
         _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
 
 
@@ -220,10 +231,10 @@ def _write_manifests(directory: pathlib.Path) -> None:
 def _snapshot(binaries: dict[str, pathlib.Path]) -> pathlib.Path:
     """Where the filled registry is kept, named by everything that went into it."""
     digest = hashlib.sha256()
-    names = sorted(binary.name for binary in (*CONTROL_PLANE, *IN_PODS))
-    digest.update(json.dumps([binaries[name].parent.name for name in names]).encode())
+    digest.update(json.dumps(sorted(binary.parent.name for binary in binaries.values())).encode())
     digest.update(sys.version.encode())
     folder = pathlib.Path(__file__).resolve().parent
+    digest.update(json.dumps(VERSIONS, default=str, sort_keys=True).encode())
     for path in [folder / "images.py", folder / "oci.py", *sorted((folder / "wheels").glob("*.txt"))]:
         digest.update(path.read_bytes())
     return cache_directory() / "registry" / digest.hexdigest()[:20]

@@ -125,8 +125,7 @@ def _start(layout: Layout, binaries: dict[str, pathlib.Path], *, real_node: bool
     _start_holder(layout, slot, ranges, real_node=real_node)
     registry = f"{made.address}:{made.ports['registry']}"
     wait_until("The start of all processes", lambda: _has_started(layout), 180)
-    if real_node:
-        images.provide(layout, registry, binaries)
+    images.provide(layout, registry, binaries, real_node=real_node)
     cluster = Cluster(layout.kubeconfig)
     cluster_setup.set_up(cluster, ranges, real_node=real_node)
     model.write(layout.models / "tiny-llama")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import binaries, cluster_setup, model, oci, pki, plan
+from sandbox import binaries, cluster_setup, images, model, oci, pki, plan
 from sandbox.layout import SLOTS, Layout, Ranges, preferred_slot
 
 
@@ -155,3 +155,15 @@ def test_the_audit_log_records_whole_requests_and_answers(tmp_path: Path) -> Non
     plan.make(layout, Ranges(0), {name: tmp_path / name for name in binaries.ALL}, real_node=False)
     policy = (layout.configuration / "audit-policy.yaml").read_text()
     assert "{level: RequestResponse, verbs: [create, update, patch, delete, deletecollection]}" in policy
+
+
+@pytest.mark.parametrize(
+    ("component", "version"),
+    [
+        ("cert_manager", binaries.CERT_MANAGER_VERSION),
+        ("kserve", binaries.KSERVE_VERSION),
+        ("gateway_api", binaries.module_version("istio", "sigs.k8s.io/gateway-api")),
+    ],
+)
+def test_the_sandbox_is_built_from_the_versions_that_the_collection_installs(component: str, version: str) -> None:
+    assert images.VERSIONS[component]["version"] == version

@@ -51,6 +51,16 @@ const (
 	workersPerController = 5
 )
 
+// acmeFlags are the chart's; two of them it gives always.
+var acmeFlags = []string{
+	"acme-http01-solver-image",
+	"acme-http01-solver-extra-labels",
+	"acme-http01-solver-runtime-class-name",
+	"dns01-recursive-nameservers",
+	"dns01-recursive-nameservers-only",
+	"max-concurrent-challenges",
+}
+
 func runController(ctx context.Context, arguments []string) error {
 	flags := pflag.NewFlagSet("controller", pflag.ContinueOnError)
 	var shared options
@@ -77,9 +87,9 @@ func runController(ctx context.Context, arguments []string) error {
 	flags.BoolVar(&configuration.EnableOwnerRef, "enable-certificate-owner-ref", false, "delete a Secret with its Certificate")
 	flags.StringSliceVar(&wanted, "controllers", []string{"*"}, "controllers to run: * for all, NAME for one, -NAME for all but one")
 	flags.StringVar(&healthzAddress, "healthz-listen-address", "0.0.0.0:9403", "address of the liveness endpoint")
-	// The chart always gives the first and, with common labels, the second.
-	flags.String("acme-http01-solver-image", "", "without effect: ACME is not part of this build")
-	flags.StringToString("acme-http01-solver-extra-labels", nil, "without effect: ACME is not part of this build")
+	for _, name := range acmeFlags {
+		flags.String(name, "", "without effect: ACME is not part of this build")
+	}
 	if err := parse(flags, arguments); err != nil {
 		return err
 	}

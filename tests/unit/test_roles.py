@@ -1,0 +1,534 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every role and playbook promises, and what the templates make of the shipped inventories."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tools import checkout
+
+ROOT = checkout.ROOT
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+# They put nothing on a cluster, so there is nothing to be present or absent.
+WITHOUT_STATE = {"preflight", "validation", "versions"}
+PLAYBOOKS = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+INVENTORIES = ["local", "dev", "staging", "production"]
+
+
+class Loader(yaml.SafeLoader):
+    """Knows Ansible's tags."""
+
+
+Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
+
+
+def load(path: Path) -> Any:
+    return yaml.load(path.read_text(), Loader) if path.exists() else None
+
+
+def specification(role: str) -> dict[str, Any]:
+    """The entry points of a role."""
+    points: dict[str, Any] = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]
+    return points
+
+
+def defaults(role: str) -> dict[str, Any]:
+    return load(ROOT / "roles" / role / "defaults" / "main.yml") or {}
+
+
+def text_of(role: str) -> str:
+    """All of a role that says what it does."""
+    files = [path for path in (ROOT / "roles" / role).rglob("*") if path.is_file() and path.name != "README.md"]
+    return "\n".join(path.read_text() for path in sorted(files) if path.parent.name != "meta")
+
+
+def tasks(role: str, entry_point: str) -> list[dict[str, Any]]:
+    """The tasks of an entry point, imported files and blocks included."""
+
+    def flat(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        result = []
+        for task in found:
+            for part in ("block", "rescue"):
+                result += flat(task.get(part, []))
+            if "ansible.builtin.import_tasks" in task:
+                result += flat(load(folder / task["ansible.builtin.import_tasks"]))
+            result.append(task)
+        return result
+
+    folder = ROOT / "roles" / role / "tasks"
+    return flat(load(folder / f"{entry_point}.yml") or [])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_keeps_the_contract(role: str) -> None:
+    points = specification(role)
+    main = points["main"]["options"]
+    required = {name for name, option in main.items() if option.get("required")}
+    assert set(defaults(role)) == set(main) - required, "every input has a default and a description, nothing else does"
+    for point in points.values():
+        assert {"short_description", "description", "author"} <= set(point)
+        assert set(point["options"]) <= set(main)
+        for name, option in point["options"].items():
+            assert name.startswith(f"{role}_"), name
+            assert option["description"], name
+            assert option["type"], name
+            if name in required:
+                continue
+            default = defaults(role)[name]
+            assert "default" in option, name
+            if "{{" not in str(default):
+                assert option["default"] == default, name
+    for name in load(ROOT / "roles" / role / "vars" / "main.yml") or {}:
+        assert name.startswith((f"__{role}_", "versions_")), f"{name} in vars is no input: __{role}_..."
+    if role not in WITHOUT_STATE:
+        assert main[f"{role}_state"]["choices"] == ["present", "absent"]
+        assert defaults(role)[f"{role}_state"] == "present"
+    readme = (ROOT / "roles" / role / "README.md").read_text()
+    assert readme.startswith(f"# {role}\n")
+    meta = load(ROOT / "roles" / role / "meta" / "main.yml")
+    assert meta["galaxy_info"]["role_name"] == role
+    uses_table = "versions_table" in text_of(role) or "versions_control_node" in text_of(role)
+    assert (meta["dependencies"] == [{"role": "llmstack.serving.versions"}]) == (uses_table and role != "versions")
+
+
+@pytest.mark.parametrize("role", sorted(set(ROLES) - {"versions"}))
+def test_versions_charts_and_images_come_from_the_one_table(role: str) -> None:
+    pinned = re.compile(r"oci://\w|\b(?:docker|ghcr|quay|gcr)\.io\b|\bv?\d+\.\d+\.\d+\b|github\.com/\S+/releases")
+    assert not pinned.findall(text_of(role))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_applies_its_objects_in_one_call(role: str) -> None:
+    for entry_point in specification(role):
+        applied = [task for task in tasks(role, entry_point) if "llmstack.serving.apply" in task]
+        # What is forced into check mode asks and applies nothing.
+        assert len([task for task in applied if not task.get("check_mode")]) <= 1
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_failure_is_swallowed_without_a_reason(role: str) -> None:
+    for path in (ROOT / "roles" / role / "tasks").glob("*.yml"):
+        text = path.read_text()
+        assert "ignore_errors" not in text
+        for found in re.finditer(r"\n(.*)\n\s+failed_when: false", text):
+            assert found[1].strip().startswith("#"), f"{path}: the line before failed_when says why"
+
+
+def plays(playbook: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = load(ROOT / "playbooks" / playbook)
+    return found
+
+
+def test_the_site_is_its_four_parts_in_order() -> None:
+    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == PLAYBOOKS
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
+    [play] = plays(playbook)
+    assert play["hosts"] == "clusters"
+    assert play["gather_facts"] is False
+    for task in play["tasks"]:
+        assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
+        role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
+        assert task["tags"] == [role]
+
+
+def test_all_plays_take_their_credentials_alike() -> None:
+    """Ansible has no place for module_defaults that several playbooks share."""
+    converge = load(ROOT / "extensions" / "molecule" / "converge.yml")
+    given = [play["module_defaults"] for play in [*converge, *(plays(name)[0] for name in PLAYBOOKS)]]
+    groups = ["group/llmstack.serving.llmstack", "group/kubernetes.core.k8s", "group/kubernetes.core.helm"]
+    expected = {
+        "kubeconfig": "{{ llmstack_kubeconfig | default(omit) }}",
+        "context": "{{ llmstack_context | default(omit) }}",
+    }
+    assert all(defaults == dict.fromkeys(groups, expected) for defaults in given)
+
+
+def test_preflight_knows_every_role_and_collection_wide_variable() -> None:
+    variables = load(ROOT / "roles" / "preflight" / "vars" / "main.yml")
+    assert variables["__preflight_roles"] == ROLES
+    texts = [text_of(role) for role in ROLES] + [(ROOT / "playbooks" / name).read_text() for name in PLAYBOOKS]
+    read = set(re.findall(r"\bllmstack_\w+", "\n".join(texts)))
+    assert variables["__preflight_collection_variables"] == sorted(read)
+    documented = set(re.findall(r"`(llmstack_\w+)`", (ROOT / "docs" / "getting-started.md").read_text()))
+    assert documented == read
+
+
+def test_preflight_asks_for_the_python_packages_that_are_declared() -> None:
+    declared = dict(
+        match.groups()
+        for line in (ROOT / "requirements" / "runtime.in").read_text().splitlines()
+        if (match := re.match(r"(\w+)>=([\d.]+)", line))
+    )
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")
+    assert declared == table["versions_control_node"]["python_packages"]
+
+
+@pytest.mark.parametrize("inventory", INVENTORIES)
+def test_an_inventory_sets_only_variables_that_a_role_reads(inventory: str) -> None:
+    known = {name for role in ROLES for name in specification(role)["main"]["options"]}
+    known |= set(load(ROOT / "roles" / "preflight" / "vars" / "main.yml")["__preflight_collection_variables"])
+    known |= {"ansible_connection", "ansible_python_interpreter"} | ({"sandbox"} if inventory == "local" else set())
+    folder = ROOT / "inventories" / inventory
+    for path in [*folder.glob("group_vars/*.yml"), *folder.glob("host_vars/*.yml")]:
+        assert set(load(path)) <= known, path
+
+
+# --- What Ansible makes of it. A scratch role has the defaults and vars of all roles, with their precedence, and writes
+# what an expression evaluates to.
+
+ENDPOINTS = {
+    "real_node": False,
+    "kubeconfig": "/sandbox/kubeconfig",
+    "context": "sandbox",
+    "registry": "10.99.0.1:5000",
+    "manifests": "/sandbox/manifests",
+    "s3": {
+        "endpoint_url": "http://10.99.0.1:7070",
+        "region": "us-east-1",
+        "access_key_id": "sandbox",
+        "secret_access_key": "secret-of-the-sandbox",
+    },
+    "helm": "/sandbox/helm",
+    "model": "/sandbox/tiny-llama",
+    "report_dir": "/sandbox/reports",
+}
+RESULT = "RESULT:"
+
+
+def evaluate(folder: Path, inventory: Path, expression: str, **variables: Any) -> dict[str, Any]:
+    """What an expression is worth for each host of an inventory."""
+    role = folder / "roles" / "scratch"
+    for part in ("defaults", "vars", "tasks", "templates"):
+        (role / part).mkdir(parents=True)
+    for part in ("defaults", "vars"):
+        files = [path for name in ROLES if (path := ROOT / "roles" / name / part / "main.yml").exists()]
+        texts = [path.read_text().removeprefix("---\n") for path in files]
+        (role / part / "main.yml").write_text("---\n" + "\n".join(texts))
+    for name in ROLES:
+        # The preflight looks for the other roles beside itself.
+        (folder / "roles" / name).symlink_to(ROOT / "roles" / name)
+        for template in (ROOT / "roles" / name / "templates").glob("*"):
+            if "probe" not in template.name:
+                (role / "templates" / template.name).write_text(template.read_text())
+    line = f"'{RESULT}' ~ ({{inventory_hostname: {expression}}} | to_json) ~ '{RESULT}'"
+    task = {"name": "Evaluate", "ansible.builtin.debug": {"msg": "{{ " + line + " }}"}}
+    (role / "tasks" / "main.yml").write_text(yaml.safe_dump([task]))
+    play = {"name": "Evaluate", "hosts": "clusters", "gather_facts": False, "roles": ["scratch"]}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    (folder / "variables.json").write_text(json.dumps(variables))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AWS_"))}
+    environment |= {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"), "NO_COLOR": "1"}
+    environment |= {"ANSIBLE_HOME": str(folder / "home")}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), str(folder / "play.yml")]
+    command += ["-e", f"@{folder / 'variables.json'}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(rf'"msg": ("{RESULT}.*{RESULT}")', done.stdout)
+    result: dict[str, Any] = {}
+    for one in found:
+        result |= json.loads(json.loads(one).removeprefix(RESULT).removesuffix(RESULT))
+    return result
+
+
+def evaluate_cases(folder: Path, cases: dict[str, dict[str, Any]], expression: str) -> dict[str, Any]:
+    """What an expression is worth with the variables of each case: a case is a host, so that Ansible starts once."""
+    hosts = {name: {"ansible_connection": "local", **variables} for name, variables in cases.items()}
+    (folder / "hosts.json").write_text(json.dumps({"clusters": {"hosts": hosts}}))
+    return evaluate(folder, folder / "hosts.json", expression)
+
+
+def documents(template: str) -> str:
+    return f"(lookup('ansible.builtin.template', '{template}') | from_yaml_all | select | list)"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The objects of every role, by cluster, for all shipped inventories."""
+    expression = "{" + ", ".join(
+        f"'{name}': {documents(f'{name}.yml.j2')}"
+        for name in ("gateway", "reader", "runtime", "inference-services", "access-reviews")
+    )
+    expression += ", 'istiod': __istio_istiod_values | combine(istio_istiod_values, recursive=true)"
+    expression += ", 'kserve': __kserve_values | combine(kserve_values, recursive=true)"
+    expression += ", 'cert_manager': __cert_manager_values | combine(cert_manager_values, recursive=true)}"
+    objects: dict[str, dict[str, Any]] = {}
+    for inventory in INVENTORIES:
+        folder = tmp_path_factory.mktemp(inventory)
+        variables = {"sandbox": ENDPOINTS} if inventory == "local" else {}
+        objects |= evaluate(folder, ROOT / "inventories" / inventory, expression, **variables)
+    return objects
+
+
+CLUSTERS = ["sandbox", "dev", "staging", "eu-west", "us-east"]
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_every_template_makes_whole_objects(made: dict[str, Any], cluster: str) -> None:
+    objects = [item for name in ("gateway", "reader", "runtime", "inference-services") for item in made[cluster][name]]
+    assert {item["kind"] for item in objects} >= {"Gateway", "Namespace", "ServiceAccount", "InferenceService"}
+    for item in objects:
+        assert {"apiVersion", "kind", "metadata"} <= set(item)
+        assert item["metadata"]["name"]
+    assert all("{{" not in json.dumps(item) for item in objects if item["kind"] != "ClusterServingRuntime")
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_kserve_attaches_its_routes_to_the_gateway_that_is_made(made: dict[str, Any], cluster: str) -> None:
+    [gateway] = [item for item in made[cluster]["gateway"] if item["kind"] == "Gateway"]
+    ingress = made[cluster]["kserve"]["kserve"]["controller"]["gateway"]["ingressGateway"]
+    assert ingress["kserveGateway"] == f"{gateway['metadata']['namespace']}/{gateway['metadata']['name']}"
+    assert ingress["enableGatewayApi"] is True
+    listener = gateway["spec"]["listeners"][0]
+    assert (listener["port"], listener["protocol"]) == (80, "HTTP")
+    assert listener["allowedRoutes"] == {"namespaces": {"from": "All"}}
+
+
+def test_a_tls_listener_comes_with_its_certificate(made: dict[str, Any]) -> None:
+    certificate = next(item for item in made["eu-west"]["gateway"] if item["kind"] == "Certificate")
+    gateway = next(item for item in made["eu-west"]["gateway"] if item["kind"] == "Gateway")
+    listener = gateway["spec"]["listeners"][1]
+    assert listener["tls"]["certificateRefs"][0]["name"] == certificate["spec"]["secretName"]
+    assert certificate["spec"]["dnsNames"] == ["*.eu-west.models.example.com"]
+    assert [item["kind"] for item in made["sandbox"]["gateway"]] == ["Namespace", "Gateway"]
+
+
+def test_the_secret_says_where_the_bucket_is_as_kserve_reads_it(made: dict[str, Any]) -> None:
+    secret = next(item for item in made["sandbox"]["reader"] if item["kind"] == "Secret")
+    account = next(item for item in made["sandbox"]["reader"] if item["kind"] == "ServiceAccount")
+    assert secret["metadata"]["annotations"] == {
+        "serving.kserve.io/s3-endpoint": "10.99.0.1:7070",
+        "serving.kserve.io/s3-usehttps": "0",
+        "serving.kserve.io/s3-region": "us-east-1",
+        "serving.kserve.io/s3-verifyssl": "1",
+    }
+    assert set(secret["data"]) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert account["secrets"] == [{"name": secret["metadata"]["name"]}]
+
+
+def test_without_keys_the_service_account_has_the_cloud_s_annotations(made: dict[str, Any]) -> None:
+    assert [item["kind"] for item in made["staging"]["reader"]] == ["Namespace", "ServiceAccount"]
+    account = made["staging"]["reader"][1]
+    assert "secrets" not in account
+    assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].endswith("model-reader-staging")
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_the_runtime_needs_no_shell_and_drains(made: dict[str, Any], cluster: str) -> None:
+    [runtime] = made[cluster]["runtime"]
+    [container] = runtime["spec"]["containers"]
+    assert container["command"] == ["vllm", "serve"]
+    # Every $(NAME) is a variable that exists: the kubelet leaves others as they are.
+    names = {variable["name"] for variable in container["env"]}
+    assert set(re.findall(r"\$\((\w+)\)", " ".join(container["args"]))) <= names
+    assert {"name": "SERVED_MODEL_NAME", "value": "{{.Name}}"} in container["env"]
+    assert container["securityContext"]["runAsNonRoot"] is True
+    shutdown = next(int(found[1]) for one in container["args"] if (found := re.match(r"--shutdown-timeout=(\d+)", one)))
+    drain = container["lifecycle"]["preStop"]["sleep"]["seconds"] + shutdown
+    for service in made[cluster]["inference-services"]:
+        assert service["spec"]["predictor"]["terminationGracePeriodSeconds"] >= drain + 15
+
+
+def test_the_arguments_are_options_of_vllm(made: dict[str, Any]) -> None:
+    """The sandbox's engine refuses what `vllm serve` does not have; it must know all that the runtime gives."""
+    known = set(
+        re.findall(r'"([a-z-]+)":\s+(?:true|false)', (ROOT / "tests/sandbox/go/tools/vllm/main.go").read_text())
+    )
+    given = {
+        argument.removeprefix("--").partition("=")[0]
+        for argument in made["dev"]["runtime"][0]["spec"]["containers"][0]["args"][1:]
+    }
+    assert given <= known
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_a_service_asks_for_its_gpus_and_names_the_runtime(made: dict[str, Any], cluster: str) -> None:
+    [runtime] = made[cluster]["runtime"]
+    for service in made[cluster]["inference-services"]:
+        model = service["spec"]["predictor"]["model"]
+        assert model["runtime"] == runtime["metadata"]["name"]
+        gpus = model["resources"]["limits"]["nvidia.com/gpu"]
+        assert model["resources"]["requests"]["nvidia.com/gpu"] == gpus
+        assert {"name": "TENSOR_PARALLEL_SIZE", "value": gpus} in model["env"]
+        # KServe compares the names letter by letter.
+        assert model["modelFormat"]["name"] == runtime["spec"]["supportedModelFormats"][0]["name"]
+
+
+def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None:
+    """Two CPUs are all that it can promise."""
+    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager")])
+    requests = [int(found) for found in re.findall(r'"requests": \{"cpu": "(\d+)m"', values)]
+    assert len(requests) >= 8
+    assert sum(requests) < 1000
+
+
+def nodes(gpus: str, **spec: Any) -> dict[str, Any]:
+    status = {"allocatable": {"nvidia.com/gpu": gpus}, "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"resources": [{"status": status, "spec": spec}]}
+
+
+def permissions(**refused: str) -> dict[str, Any]:
+    wanted = {"namespaces": "create", **refused}
+    reviews = [
+        {
+            "spec": {"resourceAttributes": {"verb": verb, "group": "", "resource": resource}},
+            "status": {"allowed": resource not in refused},
+        }
+        for resource, verb in wanted.items()
+    ]
+    return {"result": {"results": [{"result": review} for review in reviews]}}
+
+
+def kubernetes(version: str) -> dict[str, Any]:
+    return {"version": {"server": {"kubernetes": {"gitVersion": version}}}}
+
+
+GOOD: dict[str, Any] = {
+    "__preflight_helm": {"stdout": "v4.2.4+g1234"},
+    "__preflight_python": {"stdout": json.dumps({"kubernetes": "37.0.1", "boto3": "1.40.0", "jmespath": "1.0.1"})},
+    "__preflight_cluster": kubernetes("v1.35.4"),
+    "__preflight_permissions": permissions(),
+    "__preflight_nodes": nodes("8"),
+    "llmstack_inference_services": [{"name": "chat", "gpus": 4}],
+}
+
+
+# What differs from GOOD, and what the sentences must say.
+MISSING: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing": ({}, []),
+    "no-helm": ({"__preflight_helm": {"rc": 2}}, ["Helm was not found as 'helm'"]),
+    "old-helm": ({"__preflight_helm": {"stdout": "v3.19.0+g1"}}, ["Helm 3.19.0 at helm is too old"]),
+    "python-packages": (
+        {"__preflight_python": {"stdout": '{"boto3": "1.1.0", "jmespath": "1.0"}'}},
+        ["boto3 1.1.0 is too old", "kubernetes is missing"],
+    ),
+    "misspelt": ({"kserve_domian": "x"}, ["kserve_domian does not exist: did you mean kserve_domain?"]),
+    "no-cluster": ({"__preflight_cluster": {"msg": "refused"}}, ["cluster does not answer: refused"]),
+    "old-kubernetes": (
+        {"__preflight_cluster": kubernetes("v1.31.9-eks")},
+        ["cert_manager v", "istio 1", "kserve v"],
+    ),
+    "new-kubernetes": (
+        {"__preflight_cluster": kubernetes("v1.37.0")},
+        ["cert_manager v", "istio 1"],
+    ),
+    "allowed-kubernetes": (
+        {"__preflight_cluster": kubernetes("v1.37.0"), "preflight_allow_unsupported_kubernetes": True},
+        [],
+    ),
+    "permissions": (
+        {"__preflight_permissions": permissions(secrets="patch", nodes="list")},
+        ["not permitted to patch secrets, list nodes"],
+    ),
+    "few-gpus": ({"__preflight_nodes": nodes("2")}, ["chat asks for 4 nvidia.com/gpu"]),
+    "cordoned": ({"__preflight_nodes": nodes("8", unschedulable=True)}, ["largest ready node offers 0"]),
+}
+
+
+@pytest.fixture(scope="module")
+def preflight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    cases = {name: {**GOOD, **changes} for name, (changes, _sentences) in MISSING.items()}
+    return evaluate_cases(tmp_path_factory.mktemp("preflight"), cases, "__preflight_missing")
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_preflight_names_what_is_missing(preflight: dict[str, Any], case: str) -> None:
+    findings, sentences = preflight[case], MISSING[case][1]
+    assert len(findings) == len(sentences), findings
+    for sentence, finding in zip(sentences, findings, strict=True):
+        assert sentence in finding
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    choice = {"message": {"content": "hello"}, "finish_reason": "stop"}
+    body = {"model": "chat", "choices": [choice], "usage": {"completion_tokens": 1}}
+    return {"results": [{"status": 200, "json": body, "elapsed": 0} | changes]}
+
+
+READY = {"conditions": [{"type": "Ready", "status": "True"}], "url": "http://chat-models.example.com"}
+SERVED: dict[str, Any] = {
+    "llmstack_inference_services": [{"name": "chat"}],
+    "validation_report_dir": "/reports",
+    "__validation_gateway": {
+        "resources": [{"status": {"addresses": [{"value": "10.1.2.3"}]}, "spec": {"listeners": []}}]
+    },
+    "__validation_gateway_service": {"skipped": True},
+    "__validation_inference_services": {"resources": [{"metadata": {"name": "chat"}, "status": READY}]},
+    "__validation_model_services": {
+        "resources": [
+            {"metadata": {"name": "chat-predictor"}, "spec": {"clusterIP": "10.9.9.9", "ports": [{"port": 80}]}}
+        ]
+    },
+    "__validation_gateway_answers": answer(),
+    "__validation_service_answers": answer(),
+}
+
+
+ABORTED = {"model": "chat", "choices": [{"message": {"content": "x"}, "finish_reason": "abort"}]}
+OTHER = {"model": "other", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
+# What differs from SERVED, and the verdicts on: ready, through the Gateway, at the Service.
+JUDGED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "all-is-well": ({}, ["pass", "pass", "pass"]),
+    "cluster-ips-out-of-reach": (
+        {"__validation_service_answers": answer(status=-1, json={}, msg="timed out")},
+        ["pass", "pass", "skip"],
+    ),
+    "no-route": (
+        {"__validation_gateway_answers": answer(status=404, json={}, content="no route")},
+        ["pass", "fail", "pass"],
+    ),
+    "gateway-out-of-reach": (
+        {"__validation_gateway_answers": answer(status=-1, json={}, msg="refused")},
+        ["pass", "fail", "pass"],
+    ),
+    "another-model": ({"__validation_gateway_answers": answer(json=OTHER)}, ["pass", "fail", "pass"]),
+    "cut-off-by-a-shutdown": ({"__validation_service_answers": answer(json=ABORTED)}, ["pass", "pass", "fail"]),
+    "not-deployed": (
+        {
+            "__validation_inference_services": {"resources": []},
+            "__validation_gateway_answers": {"results": [{"skipped": True}]},
+        },
+        ["fail", "skip", "pass"],
+    ),
+    "nothing-is-served": ({"llmstack_inference_services": []}, ["warn"]),
+    "quoted-prompt": ({"validation_prompt": 'It\'s "quoted"?'}, ["pass", "pass", "pass"]),
+}
+
+
+@pytest.fixture(scope="module")
+def validation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    cases = {name: {**SERVED, **changes} for name, (changes, _statuses) in JUDGED.items()}
+    expression = "{'report': __validation_report, 'summary': __validation_summary}"
+    return evaluate_cases(tmp_path_factory.mktemp("validation"), cases, expression)
+
+
+@pytest.mark.parametrize("case", JUDGED)
+def test_validation_judges_the_answers(validation: dict[str, Any], case: str) -> None:
+    checks = validation[case]["report"]["checks"]
+    assert [check["result"] for check in checks] == JUDGED[case][1]
+    assert all(check["evidence"] for check in checks)
+    assert all(check.get("remedy") for check in checks if check["result"] == "fail")
+    assert validation[case]["summary"][-1] == f"Report:   /reports/{case}-validation.json"
+
+
+def test_the_printed_curl_command_is_one_that_a_shell_understands(validation: dict[str, Any]) -> None:
+    [line] = [line for line in validation["quoted-prompt"]["summary"] if line.startswith("Try it:")]
+    words = shlex.split(line.removeprefix("Try it:"))
+    assert words[:3] == ["curl", "-sS", "http://10.1.2.3/v1/chat/completions"]
+    assert "Host: chat-models.example.com" in words
+    body = json.loads(words[words.index("-d") + 1])
+    assert body["messages"] == [{"role": "user", "content": 'It\'s "quoted"?'}]
