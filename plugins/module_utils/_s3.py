@@ -30,6 +30,7 @@ try:
     import botocore.exceptions
     import botocore.httpsession
     import botocore.parsers
+    import botocore.session
 
     BOTO3_IMPORT_ERROR = None
 except ImportError:
@@ -127,6 +128,9 @@ _MEANINGS = {
     "CertificateVerifyFailed": "the certificate of {endpoint} is not signed by a known authority: give its CA in "
     "aws_ca_bundle",
 }
+_MEANINGS["InvalidLocationConstraint"] = _MEANINGS["IllegalLocationConstraintException"]
+# versitygw's own name for it.
+_MEANINGS["XAdminUserNotFound"] = _MEANINGS["InvalidAccessKeyId"]
 _MEANINGS["403"] = _MEANINGS["AccessDenied"]
 _MEANINGS["301"] = _MEANINGS["PermanentRedirect"]
 _MEANINGS["404"] = _MEANINGS["NoSuchBucket"]
@@ -191,9 +195,14 @@ class Bucket:
             "aws_secret_access_key": given["secret_key"],
             "aws_session_token": given["session_token"],
         }
-        # With keys from the task a profile from the environment must not matter; it may not even exist here.
+        core = None
+        if given["access_key"]:
+            # With keys from the task AWS_PROFILE must not matter: that profile may not even exist here.
+            core = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
         profile = None if given["access_key"] else given["profile"]
-        session = boto3.session.Session(profile_name=profile, region_name=given["region"], **keys)
+        session = boto3.session.Session(
+            botocore_session=core, profile_name=profile, region_name=given["region"], **keys
+        )
         options: dict[str, Any] = {
             "signature_version": "s3v4",
             "connect_timeout": _CONNECT_TIMEOUT_SECONDS,

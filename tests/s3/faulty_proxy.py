@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 KINDS = ("drop", "reset", "busy", "slow", "truncated", "error in 200", "lost answer", "corrupted")
@@ -33,7 +34,8 @@ class Asked:
     length_bytes: int
 
 
-Choice = Callable[[Asked], tuple[str | None, random.Random]]
+# What is to be done to a request, if anything, and by which chance.
+Choice = Callable[[Asked], tuple[str | None, Any]]
 
 
 def seeded(seed: int, share: float, kinds: tuple[str, ...] = KINDS) -> Choice:
@@ -56,6 +58,8 @@ class Proxy:
         assert target.hostname and target.port
         self._upstream = (target.hostname, target.port)
         self.choose: Choice = lambda asked: (None, random.Random(0))
+        # Kinds of faults of a test's own: status and body to answer.
+        self.answers: dict[str, tuple[int, str]] = {}
         self.broken: list[str] = []
         self.asked: list[Asked] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -100,6 +104,11 @@ class Proxy:
         head: bytes,
         length: int,
     ) -> None:
+        if kind in self.answers:
+            status, text = self.answers[kind]
+            read(length)
+            client.sendall(_answer(status, text.encode()))
+            return
         if kind == "busy":
             read(chance.randint(0, length))
             client.sendall(_answer(503, _BUSY))
@@ -159,6 +168,5 @@ def _until_blank(readline: Callable[[], bytes]) -> Iterator[bytes]:
 
 
 def _answer(status: int, body: bytes) -> bytes:
-    reason = {200: "OK", 503: "Service Unavailable"}[status]
-    head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
+    head = f"HTTP/1.1 {status} Planned\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body

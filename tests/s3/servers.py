@@ -65,9 +65,9 @@ def has_moto() -> bool:
 
 @contextlib.contextmanager
 def versitygw(directory: Path, *options: str, scheme: str = "http") -> Iterator[Server]:
-    """The sandbox's S3 server, with a data directory of its own."""
+    """The sandbox's S3 server, with a data directory of its own (or again with the one that is there)."""
     objects = directory / "objects"
-    objects.mkdir(parents=True)
+    objects.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     binary = go.ensure([ALL["versitygw"]])["versitygw"]
     command = [str(binary), "--port", f"127.0.0.1:{port}", *options, "posix", str(objects)]
