@@ -86,10 +86,14 @@ def key_fault(key: str) -> str | None:
     return None
 
 
-def huggingface_source(directory: str) -> dict[str, str]:
-    """Repository and revision if the (resolved) directory is a snapshot in a Hugging Face cache, else nothing."""
+def source(directory: str, revision: str | None) -> dict[str, str]:
+    """Where a model comes from: repository and revision if the directory is a snapshot in a Hugging Face cache.
+
+    A revision that is given wins.
+    """
     match = _SNAPSHOT.search(directory)
-    return {"repository": match[1].replace("--", "/"), "revision": match[2]} if match else {}
+    known = {"repository": match[1].replace("--", "/"), "revision": match[2]} if match else {}
+    return known | ({"revision": revision} if revision else {})
 
 
 def manifest_bytes(files: Iterable[Mapping[str, Any]], source: Mapping[str, str]) -> bytes:

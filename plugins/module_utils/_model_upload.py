@@ -14,12 +14,11 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _checksums,
@@ -32,14 +31,16 @@ from ansible_collections.llmstack.serving.plugins.module_utils._part_sender impo
     Sender,
     SourceShrank,
     Target,
-    Transient,
+    Throttle,
 )
+from ansible_collections.llmstack.serving.plugins.module_utils._retry import Transient, retried
 from ansible_collections.llmstack.serving.plugins.module_utils._s3 import Bucket, ObjectOptions, S3Error
-from ansible_collections.llmstack.serving.plugins.module_utils._source_files import Digests, SourceFile
+from ansible_collections.llmstack.serving.plugins.module_utils._source_files import SourceError, SourceFile
+from ansible_collections.llmstack.serving.plugins.module_utils._upload_memory import Journal, KnownDigests
 from ansible_collections.llmstack.serving.plugins.module_utils._upload_plan import Part, Remote
 
-T = TypeVar("T")
-_LONGEST_PAUSE_SECONDS = 20.0
+_SEND_TIMEOUT_SECONDS = 60.0
+_PROGRESS_EVERY_SECONDS = 10.0
 # How many names a message lists before it only counts.
 _NAMES_IN_A_MESSAGE = 5
 
@@ -50,19 +51,24 @@ class UploadError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the task asks for."""
+    """What the task asks for. verify(files) raises SourceError if they are not what they should be."""
 
     src: str
     prefix: str
     manifest: str
-    include: Sequence[str]
-    exclude: Sequence[str]
+    source: Mapping[str, str]
+    keeps: Callable[[str], bool]
+    expected_sha256: Mapping[str, str] | None
+    verify: Callable[[Sequence[str]], None]
     create_bucket: bool
     delete: bool
     options: ObjectOptions
     concurrency: int
     part_size_bytes: int
+    bytes_per_second: int | None
     attempts: int
+    with_sha256: bool
+    reread: bool
     state_folder: str
     check_mode: bool
 
@@ -73,7 +79,7 @@ class Outcome:
 
     actions: dict[str, str]
     sizes: dict[str, int]
-    digests: dict[str, Digests]
+    digests: dict[str, dict[str, str]]
     before: dict[str, Any]
     changed: bool
     manifest: bytes | None = None
@@ -99,55 +105,54 @@ class Outcome:
         return None if self.manifest is None else hashlib.sha256(self.manifest).hexdigest()
 
     def _sha256(self, path: str) -> str | None:
-        return self.digests[path].sha256 if path in self.digests else None
+        return self.digests.get(path, {}).get("sha256")
 
 
 class ModelUpload:
     """The upload of one model; use it once."""
 
-    def __init__(self, request: Request, bucket: Bucket, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, request: Request, bucket: Bucket, warn: Callable[[str], None], report: Callable[[str], None]
+    ) -> None:
         self._request = request
         self._bucket = bucket
         self._warn = warn
-        self._sender = Sender(bucket.tls(), timeout_seconds=60)
-        self._known = _source_files.KnownDigests(request.state_folder, request.src)
-        self._algorithm = self._best_local_algorithm()
+        self._report = report
         self._stop = threading.Event()
+        bucket.interrupt_pauses(self._stop.wait)
+        throttle = Throttle(request.bytes_per_second)
+        self._sender = Sender(bucket.tls(), _SEND_TIMEOUT_SECONDS, throttle, self._halt_if_stopped)
+        self._uri = f"s3://{bucket.name}/{request.prefix}"
+        self._known = KnownDigests(request.state_folder, request.src)
+        self._journal = Journal(request.state_folder, f"{bucket.endpoint} {self._uri}")
+        self._journal_kept = False
+        self._algorithm = next(name for name in _checksums.available() if bucket.speaks(name))
+        self._agreed = False
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
-        self._digests: dict[str, Digests] = {}
+        self._digests: dict[str, dict[str, str]] = {}
+        self._files_done = 0
         self._bytes_sent = 0
+        self._bytes_resumed = 0
 
     def present(self) -> Outcome:
         """Upload what is not there yet. Raises UploadError, SourceError or S3Error."""
         request = self._request
         begin = time.monotonic()
-        files = _source_files.find(request.src, self._keeps)
+        files = _source_files.find(request.src, request.keeps)
         self._refuse_bad(files)
-        bucket_exists = self._bucket.exists()
-        if not bucket_exists and not request.create_bucket:
+        listed = self._listed()
+        if listed is None and not request.create_bucket:
             raise self._bucket.explain("upload the model", "NoSuchBucket", "")
-        remote = self._listed() if bucket_exists else {}
+        self._refuse_unexpected(files)
+        remote = listed or {}
         published, recorded, published_at = self._published(remote)
         to_send = self._to_send(files, remote, recorded, published_at)
-        local = {file.path: file for file in files}
-        strangers = _upload_plan.strangers(remote, local, request.manifest)
-        to_delete = strangers if request.delete else []
-        if strangers and not to_delete:
-            self._warn(
-                f"Objects under s3://{self._bucket.name}/{request.prefix}/ are not in src and every pod downloads them "
-                f"too ({_names(strangers)}): set delete: true to remove them."
-            )
-        actions = dict.fromkeys(local, "skip")
-        actions |= dict.fromkeys((file.path for file in to_send), "send")
-        actions |= dict.fromkeys(to_delete, "delete")
-        before = {path: _shown(item.size_bytes, recorded.get(path, {}).get("sha256")) for path, item in remote.items()}
-        before.pop(request.manifest, None)
-        skipped = sum(file.size_bytes for file in files if actions[file.path] == "skip")
-        sizes = {path: item.size_bytes for path, item in remote.items()}
-        sizes |= {file.path: file.size_bytes for file in files}
-        changed = bool(to_send or to_delete) or not bucket_exists
-        outcome = Outcome(actions, sizes, self._digests, before, changed, bytes_skipped=skipped)
+        outcome = self._intended(files, remote, recorded, to_send)
+        outcome.changed = outcome.changed or listed is None
+        to_delete = [path for path, action in outcome.actions.items() if action == "delete"]
+        to_tag = self._to_tag(files, to_send, published)
+        outcome.changed = outcome.changed or bool(to_tag)
         if request.check_mode:
             if not to_send:
                 outcome.manifest = self._manifest(files)
@@ -155,18 +160,20 @@ class ModelUpload:
             outcome.bytes_sent = sum(file.size_bytes for file in to_send)
             outcome.seconds = time.monotonic() - begin
             return outcome
-        if not bucket_exists:
-            self._bucket.create()
         try:
-            if outcome.changed:
-                self._change(to_send, to_delete, withdraw=published is not None)
-                self._prove(files)
+            if listed is None:
+                self._bucket.create()
+            if to_send or to_delete:
+                self._change(files, to_send, to_delete, withdraw=published is not None)
+            self._in_parallel(self._tagging(path) for path in to_tag)
         finally:
             self._remember(files)
         outcome.manifest = self._manifest(files)
-        if outcome.changed or outcome.manifest != published:
+        if to_send or to_delete or to_tag or outcome.manifest != published:
             outcome.changed = True
-            self._bucket.write(self._key(request.manifest), outcome.manifest, "application/json", request.options)
+            self._agree_on_algorithm()
+            key = self._key(request.manifest)
+            self._bucket.write(key, outcome.manifest, "application/json", self._algorithm, request.options)
             self._warn_of_neighbours()
         outcome.bytes_sent = self._bytes_sent
         outcome.seconds = time.monotonic() - begin
@@ -176,30 +183,30 @@ class ModelUpload:
         """Remove what the manifest lists (with delete: everything under the prefix). Raises S3Error or UploadError."""
         request = self._request
         begin = time.monotonic()
-        remote = self._listed() if self._bucket.exists() else {}
+        remote = self._listed() or {}
         published, recorded, _when = self._published(remote)
-        ours = {path for path in remote if path in recorded or (path == request.manifest and published is not None)}
+        ours = {path for path in remote if path in recorded}
+        if published is not None:
+            ours.add(request.manifest)
         doomed = set(remote) if request.delete else ours
         if left := sorted(set(remote) - doomed):
             self._warn(
-                f"Objects under s3://{self._bucket.name}/{request.prefix}/ that no manifest lists were left "
-                f"({_names(left)}): set delete: true to remove them too."
+                f"Objects under {self._uri}/ that no manifest lists were left ({_names(left)}): "
+                "set delete: true to remove them too."
             )
-        before = {path: _shown(item.size_bytes, recorded.get(path, {}).get("sha256")) for path, item in remote.items()}
         sizes = {path: item.size_bytes for path, item in remote.items()}
-        outcome = Outcome(dict.fromkeys(doomed, "delete"), sizes, {}, before, bool(doomed))
+        changed = bool(doomed or self._journal.unfinished)
+        outcome = Outcome(dict.fromkeys(doomed, "delete"), sizes, {}, _before(remote, recorded), changed)
         if not request.check_mode:
-            if request.manifest in doomed:
-                self._bucket.delete(self._key(request.manifest))
-            self._in_parallel(self._deletion(path) for path in sorted(doomed - {request.manifest}))
+            with self._held_journal():
+                if request.manifest in doomed:
+                    self._bucket.delete(self._key(request.manifest))
+                self._in_parallel(self._deletion(path) for path in sorted(doomed - {request.manifest}))
+                self._abort_unfinished(list(self._journal.unfinished))
         outcome.seconds = time.monotonic() - begin
         return outcome
 
     # Looking
-
-    def _keeps(self, path: str) -> bool:
-        request = self._request
-        return _model_files.belongs(path, request.include, request.exclude, request.manifest)
 
     def _key(self, path: str) -> str:
         return f"{self._request.prefix}/{path}"
@@ -214,11 +221,21 @@ class ModelUpload:
                     "5 GiB that S3 allows for an object: split it."
                 )
 
-    def _listed(self) -> dict[str, Remote]:
+    def _refuse_unexpected(self, files: Sequence[SourceFile]) -> None:
+        """The files are what the task says they are, before a byte is sent."""
+        if self._request.expected_sha256 is not None:
+            self._each(files, lambda file: self._digest(file, "sha256"))
+            found = {file.path: self._digests[file.path]["sha256"] for file in files}
+            if wrong := _model_files.mismatches(self._request.expected_sha256, found):
+                raise UploadError(f"The model is not the expected one, nothing was sent: {_names(wrong, '; ')}.")
+        self._request.verify([file.path for file in files])
+
+    def _listed(self) -> dict[str, Remote] | None:
+        """Path -> object under the prefix; None without the bucket."""
+        found = self._bucket.objects(f"{self._request.prefix}/")
         start = len(self._request.prefix) + 1
-        return {
-            key[start:]: item for key, item in self._bucket.objects(f"{self._request.prefix}/").items() if key[start:]
-        }
+        # A key that ends in a slash is a folder's place holder of some console; nobody downloads it.
+        return None if found is None else {key[start:]: item for key, item in found.items() if not key.endswith("/")}
 
     def _published(self, remote: Mapping[str, Remote]) -> tuple[bytes | None, dict[str, Any], float | None]:
         """The manifest's content, its entries by path, and when it was written; None, {}, None without one."""
@@ -227,13 +244,14 @@ class ModelUpload:
         found = self._bucket.read(self._key(self._request.manifest))
         if found is None:
             return None, {}, None
-        content, modified = found
         try:
-            return content, _model_files.parse_manifest(content)["files"], modified
+            # Its time from the listing, like that of the others: answers to GET have whole seconds only.
+            modified = remote[self._request.manifest].modified
+            return found, _model_files.parse_manifest(found)["files"], modified
         except ValueError as error:
             raise UploadError(
-                f"s3://{self._bucket.name}/{self._key(self._request.manifest)} is in the way: {error}. Choose another name "
-                "with manifest, or remove it."
+                f"{self._uri}/{self._request.manifest} is in the way: {error}. Choose another name with manifest, or "
+                "remove it."
             ) from None
 
     def _to_send(
@@ -251,42 +269,92 @@ class ModelUpload:
             if look == "send":
                 return True
             if look == "manifest" and entry is not None:
-                return self._digest(file, self._algorithm).sha256 != entry["sha256"]
-            size_bytes, checksums = self._bucket.stored(self._key(file.path))
-            usable = [name for name in _checksums.available() if name in checksums]
-            if size_bytes != file.size_bytes or not usable:
-                return True
-            return self._digest(file, usable[0]).checksums[usable[0]] != checksums[usable[0]]
+                name = next((name for name in ("sha256", *_checksums.available()) if name in entry), None)
+                if name is None or self._digest(file, name)[name] != entry[name]:
+                    return True
+            if look == "server" or self._request.reread:
+                stored = self._bucket.stored(self._key(file.path))
+                name = next((name for name in _checksums.available() if stored and name in stored[1]), None)
+                if stored is None or stored[0] != file.size_bytes:
+                    return True
+                if name is None:
+                    # The server keeps no checksum: only the manifest vouches for the object.
+                    return look == "server"
+                if self._digest(file, name)[name] != stored[1][name]:
+                    return True
+            if self._request.with_sha256:
+                self._digest(file, "sha256")
+            return False
 
-        with ThreadPoolExecutor(self._request.concurrency) as pool:
-            return [file for file, different in zip(files, pool.map(differs, files), strict=True) if different]
+        return [file for file, different in zip(files, self._each(files, differs), strict=True) if different]
 
-    def _digest(self, file: SourceFile, algorithm: str) -> Digests:
-        """The digests of a file, read only if no earlier run read it."""
-        known = self._known.get(file)
-        if known is None or algorithm not in known.checksums:
-            known = _source_files.digests(file, algorithm)
-            with self._lock:
-                self._known.learn(file, known)
+    def _intended(
+        self,
+        files: Sequence[SourceFile],
+        remote: Mapping[str, Remote],
+        recorded: Mapping[str, Any],
+        to_send: Sequence[SourceFile],
+    ) -> Outcome:
+        request = self._request
+        local = {file.path: file.size_bytes for file in files}
+        strangers = _upload_plan.strangers(remote, local, request.manifest)
+        if strangers and not request.delete:
+            self._warn(
+                f"Objects under {self._uri}/ are not in src and every pod downloads them too ({_names(strangers)}): "
+                "set delete: true to remove them."
+            )
+        actions = dict.fromkeys(local, "skip") | dict.fromkeys((file.path for file in to_send), "send")
+        if request.delete:
+            actions |= dict.fromkeys(strangers, "delete")
+        sizes = {path: item.size_bytes for path, item in remote.items()} | local
+        before = _before(remote, recorded)
+        before.pop(request.manifest, None)
+        outcome = Outcome(actions, sizes, self._digests, before, any(action != "skip" for action in actions.values()))
+        outcome.bytes_skipped = sum(size for path, size in local.items() if actions[path] == "skip")
+        return outcome
+
+    def _to_tag(self, files: Sequence[SourceFile], to_send: Sequence[SourceFile], published: bytes | None) -> list[str]:
+        """Files that are there with other tags than wanted: the manifest always carries the same tags as they do."""
+        tags = self._request.options.tags
+        if tags is None or published is None or self._bucket.tags(self._key(self._request.manifest)) == tags:
+            return []
+        sent = {file.path for file in to_send}
+        return [file.path for file in files if file.path not in sent]
+
+    def _digest(self, file: SourceFile, *algorithms: str) -> dict[str, str]:
+        """These digests of a file (and others that are known), read only if no earlier run read them."""
         with self._lock:
-            self._digests[file.path] = known
-        return known
+            found = self._digests.get(file.path) or ({} if self._request.reread else self._known.get(file))
+        if missing := [name for name in algorithms if name not in found]:
+            # A digest for the manifest is read together with the one that the server will be asked for.
+            wanted = {*missing, self._algorithm} if "sha256" in missing else set(missing)
+            found = found | _source_files.digests(file, sorted(wanted), self._halt_if_stopped)
+        self._learn(file, found)
+        return found
 
-    def _best_local_algorithm(self) -> str:
-        return next(name for name in _checksums.available() if self._bucket.speaks(name))
+    def _learn(self, file: SourceFile, found: dict[str, str]) -> None:
+        with self._lock:
+            self._digests[file.path] = self._digests.get(file.path, {}) | found
+            self._known.learn(file, found)
 
     def _manifest(self, files: Sequence[SourceFile]) -> bytes:
-        entries = [
-            {"path": file.path, "size": file.size_bytes, "sha256": self._digests[file.path].sha256} for file in files
-        ]
-        return _model_files.manifest_bytes(entries, _model_files.huggingface_source(os.path.abspath(self._request.src)))
+        entries = []
+        for file in files:
+            digests = self._digests[file.path]
+            name = "sha256" if self._request.with_sha256 else self._best_known(digests)
+            entries.append({"path": file.path, "size": file.size_bytes, name: digests[name]})
+        return _model_files.manifest_bytes(entries, self._request.source)
+
+    @staticmethod
+    def _best_known(digests: Mapping[str, str]) -> str:
+        return next(name for name in (*_checksums.PREFERENCE, "sha256") if name in digests)
 
     def _warn_of_neighbours(self) -> None:
         if near := self._bucket.neighbours(self._request.prefix):
             # KServe's storage initializer lists by prefix without a slash (kserve_storage.py, _download_s3).
             self._warn(
-                f"The bucket also holds {_names(near)}, whose names begin alike: a storageUri of "
-                f"s3://{self._bucket.name}/{self._request.prefix} downloads them as well; end it with a slash."
+                f"The bucket also holds {_names(near)}, whose names begin alike: a storageUri of {self._uri} downloads "
+                "them as well; end it with a slash."
             )
 
     def _remember(self, files: Sequence[SourceFile]) -> None:
@@ -300,156 +368,282 @@ class ModelUpload:
 
     # Changing
 
-    def _change(self, to_send: Sequence[SourceFile], to_delete: Sequence[str], withdraw: bool) -> None:
-        if to_send:
-            self._agree_on_algorithm()
-        if withdraw:
-            self._bucket.delete(self._key(self._request.manifest))
-        uploads: list[_Multipart] = []
-        with ThreadPoolExecutor(max(1, min(self._request.concurrency, os.cpu_count() or 1))) as readers:
+    def _change(
+        self, files: Sequence[SourceFile], to_send: Sequence[SourceFile], to_delete: Sequence[str], withdraw: bool
+    ) -> None:
+        with self._held_journal():
+            if to_send:
+                self._agree_on_algorithm()
+            if withdraw:
+                self._bucket.delete(self._key(self._request.manifest))
             try:
-                self._in_parallel(self._sending(to_send, readers, uploads))
-            finally:
-                for upload in uploads:
-                    if upload.id and not upload.completed:
-                        with contextlib.suppress(S3Error):
-                            self._bucket.abort(self._key(upload.file.path), upload.id)
-        self._in_parallel(self._deletion(path) for path in to_delete)
+                self._send(to_send)
+                self._in_parallel(self._deletion(path) for path in to_delete)
+                self._prove(files)
+            except (UploadError, SourceError, S3Error) as error:
+                raise UploadError(self._what_is_left(error)) from error
+            self._warn_of_foreign_uploads()
+
+    def _what_is_left(self, error: Exception) -> str:
+        kept = ""
+        if unfinished := sorted(self._journal.unfinished):
+            kept = f" Parts of {_names(unfinished)} are kept for that."
+        return (
+            f"{error} {self._uri} has no manifest now, so nobody takes it for complete: run the task again, it goes on "
+            f"with what is missing.{kept}"
+        )
+
+    @contextlib.contextmanager
+    def _held_journal(self) -> Iterator[None]:
+        try:
+            self._journal.hold()
+            self._journal_kept = True
+        except OSError as error:
+            self._warn(
+                f"Nothing can be written to {self._request.state_folder} ({error.strerror}): an interrupted upload would "
+                "begin anew. Set state_dir to a directory that can be written and is kept."
+            )
+        try:
+            yield
+        finally:
+            if not self._journal_kept:
+                with contextlib.suppress(S3Error):
+                    self._abort_unfinished(list(self._journal.unfinished))
+            self._journal.release()
 
     def _agree_on_algorithm(self) -> None:
-        """The best checksum that both sides know, found out by trying."""
+        """The best checksum that both sides know, found out by trying, once."""
+        if self._agreed:
+            return
         for algorithm in _checksums.available():
             if self._bucket.verifies(algorithm, self._key(self._request.manifest)):
-                self._algorithm = algorithm
+                self._algorithm, self._agreed = algorithm, True
                 return
         raise UploadError(f"{self._bucket.endpoint} verifies no checksum at all: it is not safe to upload there.")
 
-    def _sending(
-        self, files: Sequence[SourceFile], readers: ThreadPoolExecutor, uploads: list[_Multipart]
-    ) -> Iterator[Callable[[], None]]:
+    def _send(self, files: Sequence[SourceFile]) -> None:
+        big = {file.path for file in files if file.size_bytes > self._request.part_size_bytes}
+        self._abort_unfinished([path for path in self._journal.unfinished if path not in big])
+        total_bytes = sum(file.size_bytes for file in files)
+        readers = ThreadPoolExecutor(max(1, min(self._request.concurrency, os.cpu_count() or 1)))
+        ended = threading.Event()
+        reporter = threading.Thread(target=self._show_progress, args=(len(files), total_bytes, ended), daemon=True)
+        reporter.start()
+        try:
+            self._in_parallel(self._sending(files, readers))
+        finally:
+            ended.set()
+            readers.shutdown(cancel_futures=True)
+
+    def _sending(self, files: Sequence[SourceFile], readers: ThreadPoolExecutor) -> Iterator[Callable[[], None]]:
         """The steps of sending these files, big files first so that the last step is a short one."""
         for file in sorted(files, key=lambda file: -file.size_bytes):
             if file.size_bytes <= self._request.part_size_bytes:
                 yield self._whole(file)
                 continue
-            upload = _Multipart(file, _upload_plan.fitting_part_size(file.size_bytes, self._request.part_size_bytes))
-            uploads.append(upload)
-            upload.digests = readers.submit(self._digest, file, self._algorithm)
+            upload = self._resumable(file)
+            if self._request.with_sha256 or not _checksums.joins(self._algorithm):
+                names = {self._algorithm, "sha256"} if self._request.with_sha256 else {self._algorithm}
+                upload.digests = readers.submit(self._digest, file, *sorted(names))
             for part in upload.parts:
                 yield self._part(upload, part)
 
+    def _resumable(self, file: SourceFile) -> _Multipart:
+        """The multipart upload of a file: the one that an earlier run began, if it can be continued."""
+        part_size_bytes = _upload_plan.fitting_part_size(file.size_bytes, self._request.part_size_bytes)
+        terms = {"algorithm": self._algorithm, "part_size": part_size_bytes, "options": self._request.options.request()}
+        upload = _Multipart(file, terms)
+        begun = self._journal.unfinished.get(file.path)
+        if begun is None:
+            return upload
+        if {name: begun.get(name) for name in terms} == terms:
+            there = self._bucket.uploaded(self._key(file.path), begun["id"], self._algorithm)
+            if there is not None:
+                upload.id, upload.there = begun["id"], there
+                return upload
+        self._abort_unfinished([file.path])
+        return upload
+
     def _whole(self, file: SourceFile) -> Callable[[], None]:
         def step() -> None:
-            found = self._digest(file, self._algorithm)
-            checksum = found.checksums[self._algorithm]
+            names = (self._algorithm, "sha256") if self._request.with_sha256 else (self._algorithm,)
+            checksum = self._digest(file, *names)[self._algorithm]
+            key, options = self._key(file.path), self._request.options
             with _source_files.opened(file) as descriptor:
-                whole = Part(1, 0, file.size_bytes)
                 self._put(
                     file,
                     descriptor,
-                    whole,
+                    Part(1, 0, file.size_bytes),
                     checksum,
-                    lambda: self._bucket.put_target(
-                        self._key(file.path), self._algorithm, checksum, self._request.options
-                    ),
+                    lambda: self._bucket.put_target(key, self._algorithm, checksum, options),
                 )
+            self._file_done()
 
         return step
 
     def _part(self, upload: _Multipart, part: Part) -> Callable[[], None]:
         def step() -> None:
             file, key = upload.file, self._key(upload.file.path)
-            with upload.lock:
-                if upload.id is None:
-                    upload.id = self._bucket.begin(key, self._algorithm, self._request.options)
-            identity = upload.id
+            identity = self._begun(upload)
             with _source_files.opened(file) as descriptor:
                 running = _checksums.start(self._algorithm)
-                _source_files.read(file, descriptor, part.offset_bytes, part.length_bytes, running)
-                checksum = running.base64()
-                answer = self._put(
-                    file,
-                    descriptor,
-                    part,
-                    checksum,
-                    lambda: self._bucket.part_target(key, identity, part, self._algorithm, checksum),
+                _source_files.read(
+                    file, descriptor, part.offset_bytes, part.length_bytes, [running], self._halt_if_stopped
                 )
+                checksum = running.text()
+                size_bytes, etag, stored = upload.there.get(part.number, (-1, "", ""))
+                if size_bytes == part.length_bytes and stored == checksum:
+                    with self._lock:
+                        self._bytes_resumed += part.length_bytes
+                else:
+                    answer = self._put(
+                        file,
+                        descriptor,
+                        part,
+                        checksum,
+                        lambda: self._bucket.part_target(key, identity, part, self._algorithm, checksum),
+                    )
+                    etag = answer["etag"]
             with upload.lock:
-                upload.done.append((part.number, answer["etag"], checksum))
+                upload.done.append((part.number, etag, checksum))
                 last = len(upload.done) == len(upload.parts)
             if last:
-                self._complete(upload)
+                self._complete(upload, identity)
 
         return step
 
-    def _complete(self, upload: _Multipart) -> None:
+    def _begun(self, upload: _Multipart) -> str:
+        with upload.lock:
+            if upload.id is None:
+                upload.id = self._bucket.begin(self._key(upload.file.path), self._algorithm, self._request.options)
+                self._note(upload.file.path, {"id": upload.id, **upload.terms})
+            return upload.id
+
+    def _complete(self, upload: _Multipart, identity: str) -> None:
         file, key = upload.file, self._key(upload.file.path)
-        if not (upload.digests and upload.id):
-            raise AssertionError("an upload is completed after its last part")
-        checksum = upload.digests.result().checksums[self._algorithm]
-        self._bucket.complete(key, upload.id, self._algorithm, checksum, upload.done)
-        upload.completed = True
-        size_bytes, stored = self._bucket.stored(key)
-        if size_bytes != file.size_bytes or stored.get(self._algorithm, checksum) != checksum:
-            raise UploadError(f"{file.location} arrived with other content than it has here: run again.")
+        # From the read that also made the SHA-256, where there is one: so the server proves both to be of one content.
+        checksum = upload.digests.result()[self._algorithm] if upload.digests else self._joined(upload)
+        answered = self._bucket.complete(key, identity, self._algorithm, checksum, upload.done)
+        stored = self._bucket.stored(key)
+        if stored is None or stored[0] != file.size_bytes or stored[1].get(self._algorithm, checksum) != checksum:
+            self._note(file.path, None)
+            raise UploadError(f"{file.location} did not arrive with the content that it has here.")
+        if not answered and self._algorithm not in stored[1]:
+            self._note(file.path, None)
+            raise UploadError(f"The upload of {file.location} is gone: was it aborted by somebody else?")
+        if not upload.digests:
+            self._learn(file, {self._algorithm: checksum})
+        self._note(file.path, None)
+        self._file_done()
+
+    def _joined(self, upload: _Multipart) -> str:
+        lengths = {part.number: part.length_bytes for part in upload.parts}
+        parts = [(checksum, lengths[number]) for number, _etag, checksum in sorted(upload.done)]
+        return _checksums.joined(self._algorithm, parts)
 
     def _put(
         self, file: SourceFile, descriptor: int, part: Part, checksum: str, target: Callable[[], Target]
     ) -> dict[str, str]:
+        action = f"send {file.path}"
+
         def once() -> dict[str, str]:
+            self._halt_if_stopped()
+            there = target()
             try:
-                answer = self._sender.put(target(), descriptor, part.offset_bytes, part.length_bytes)
+                answer = self._sender.put(there, descriptor, part.offset_bytes, part.length_bytes)
             except Refused as error:
-                raise self._bucket.explain(
-                    f"send {file.path}", error.code or str(error.status), error.message
-                ) from error
+                raise self._bucket.refused(action, there, error.status, error.code, error.message) from error
             except SourceShrank:
                 raise _source_files.changed(file) from None
             if not self._bucket.confirmed(self._algorithm, checksum, answer):
                 raise Transient("the server did not confirm the checksum")
             return answer
 
-        answer = self._retried(f"send {file.path}", once)
+        try:
+            answer = retried(self._request.attempts, self._stop.wait, once)
+        except Transient as error:
+            # Bytes that change while they are read give a wrong checksum each time: say that rather.
+            _source_files.unchanged(file, descriptor)
+            attempts = self._request.attempts
+            raise UploadError(
+                f"Cannot {action} to {self._bucket.endpoint}, in {attempts} attempts: {error}."
+            ) from error
         with self._lock:
             self._bytes_sent += part.length_bytes
         return answer
 
-    def _retried(self, action: str, once: Callable[[], T]) -> T:
-        for attempt in range(self._request.attempts):
-            if attempt:
-                # Full jitter: many senders that failed together must not come back together.
-                self._stop.wait(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.25 * 2**attempt)))
-            self._halt_if_stopped()
-            try:
-                return once()
-            except Transient as error:
-                last = error
-        raise UploadError(f"Cannot {action} to {self._bucket.endpoint} in {self._request.attempts} attempts: {last}.")
-
     def _deletion(self, path: str) -> Callable[[], None]:
         return lambda: self._bucket.delete(self._key(path))
 
+    def _tagging(self, path: str) -> Callable[[], None]:
+        return lambda: self._bucket.tag(self._key(path), self._request.options.tags or {})
+
     def _prove(self, files: Sequence[SourceFile]) -> None:
         """Every file is there in its size. Raises UploadError."""
-        remote = self._listed()
+        remote = self._listed() or {}
         wrong = [
             file.path for file in files if file.path not in remote or remote[file.path].size_bytes != file.size_bytes
         ]
         if wrong:
-            raise UploadError(
-                f"After the upload {_names(wrong)} were not there in their full size: did somebody else write?"
+            raise UploadError(f"After the upload {_names(wrong)} is not there in full size: did somebody else write?")
+
+    def _note(self, path: str, entry: dict[str, Any] | None) -> None:
+        """Note in the journal that an upload was begun, or (None) that it is over."""
+        with self._lock:
+            if entry is None:
+                self._journal.unfinished.pop(path, None)
+            else:
+                self._journal.unfinished[path] = entry
+            if self._journal_kept:
+                with contextlib.suppress(OSError):
+                    self._journal.save()
+
+    def _abort_unfinished(self, paths: Sequence[str]) -> None:
+        """Drop uploads that this or an earlier run began, and nobody else's."""
+        for path in paths:
+            self._bucket.abort(self._key(path), self._journal.unfinished[path]["id"])
+            self._note(path, None)
+
+    def _warn_of_foreign_uploads(self) -> None:
+        with contextlib.suppress(S3Error):
+            if foreign := self._bucket.unfinished(f"{self._request.prefix}/"):
+                self._warn(
+                    f"{len(foreign)} unfinished multipart uploads under {self._uri}/ that this module does not know as "
+                    "its own were left, and take space: a lifecycle rule with AbortIncompleteMultipartUpload removes "
+                    "such."
+                )
+
+    # Progress
+
+    def _file_done(self) -> None:
+        with self._lock:
+            self._files_done += 1
+
+    def _show_progress(self, files: int, total_bytes: int, ended: threading.Event) -> None:
+        begin = time.monotonic()
+        while not ended.wait(_PROGRESS_EVERY_SECONDS):
+            with self._lock:
+                done_files, sent, resumed = self._files_done, self._bytes_sent, self._bytes_resumed
+            seconds = time.monotonic() - begin
+            self._report(
+                f"{self._uri}: {_upload_plan.progress(done_files, files, sent, resumed, total_bytes, seconds)}"
             )
 
     # Threads
 
-    def _in_parallel(self, steps: Iterator[Callable[[], None]]) -> None:
+    def _each(self, files: Sequence[SourceFile], function: Callable[[SourceFile], Any]) -> list[Any]:
+        with ThreadPoolExecutor(self._request.concurrency) as pool:
+            return list(pool.map(function, files))
+
+    def _in_parallel(self, steps: Iterable[Callable[[], None]]) -> None:
         """Run the steps with the wanted concurrency; the first failure stops all and is raised."""
+        remaining, taking = iter(steps), threading.Lock()
 
         def work() -> None:
             try:
                 while not self._stop.is_set():
-                    with self._lock_of_steps:
-                        step = next(steps, None)
+                    with taking:
+                        step = next(remaining, None)
                     if step is None:
                         return
                     step()
@@ -460,7 +654,6 @@ class ModelUpload:
             finally:
                 self._sender.close()
 
-        self._lock_of_steps = threading.Lock()
         workers = [threading.Thread(target=work, daemon=True) for _number in range(self._request.concurrency)]
         for worker in workers:
             worker.start()
@@ -477,20 +670,26 @@ class ModelUpload:
 class _Multipart:
     """A file that is sent in parts; filled in by the threads that send them."""
 
-    def __init__(self, file: SourceFile, part_size_bytes: int) -> None:
+    def __init__(self, file: SourceFile, terms: dict[str, Any]) -> None:
         self.file = file
-        self.parts = _upload_plan.parts(file.size_bytes, part_size_bytes)
+        self.terms = terms
+        self.parts = _upload_plan.parts(file.size_bytes, terms["part_size"])
         self.lock = threading.Lock()
         self.id: str | None = None
+        # What an earlier run sent: part number -> (size in bytes, ETag, checksum).
+        self.there: dict[int, tuple[int, str, str]] = {}
         self.done: list[tuple[int, str, str]] = []
-        self.digests: Future[Digests] | None = None
-        self.completed = False
+        self.digests: Future[dict[str, str]] | None = None
 
 
-def _names(paths: Sequence[str]) -> str:
-    shown = ", ".join(paths[:_NAMES_IN_A_MESSAGE])
-    return shown if len(paths) <= _NAMES_IN_A_MESSAGE else f"{shown} and {len(paths) - _NAMES_IN_A_MESSAGE} more"
+def _names(names: Sequence[str], separator: str = ", ") -> str:
+    shown = separator.join(names[:_NAMES_IN_A_MESSAGE])
+    return shown if len(names) <= _NAMES_IN_A_MESSAGE else f"{shown} and {len(names) - _NAMES_IN_A_MESSAGE} more"
 
 
 def _shown(size_bytes: int, sha256: str | None) -> dict[str, Any]:
     return {"size": size_bytes, **({"sha256": sha256} if sha256 else {})}
+
+
+def _before(remote: Mapping[str, Remote], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: _shown(item.size_bytes, recorded.get(path, {}).get("sha256")) for path, item in remote.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import http.client
 import os
 import re
@@ -19,20 +20,22 @@ import socket
 import ssl
 import struct
 import threading
+import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
+from ansible_collections.llmstack.serving.plugins.module_utils._retry import Transient
+
 _TLS_CHUNK_BYTES = 512 * 1024
+# Between chunks a sender keeps to its rate and may be stopped.
+_CHUNK_BYTES = 8 * 1024 * 1024
+_SMALLEST_CHUNK_BYTES = 16 * 1024
 _CODE = re.compile(rb"<Code>([^<]+)</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
 # Answers after which the same request may succeed: the server is busy or asked to wait, or lost our bytes on the way.
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "BadDigest", "IncompleteBody", "InternalError"}
-
-
-class Transient(Exception):
-    """The request may succeed if it is sent again."""
 
 
 class SourceShrank(Exception):
@@ -51,18 +54,45 @@ class Refused(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A presigned URL with the headers that its signature covers."""
+    """A presigned URL with the headers that its signature covers; signer is whatever signed it."""
 
     url: str
     headers: Mapping[str, str]
+    signer: object = None
+
+
+class Throttle:
+    """Lets all threads together send so many bytes per second; None lets them send as they like."""
+
+    def __init__(self, bytes_per_second: int | None) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+        # A tenth of a second's worth at a time, so that the rate holds over short times too.
+        self.chunk_bytes = _CHUNK_BYTES
+        if bytes_per_second:
+            self.chunk_bytes = max(_SMALLEST_CHUNK_BYTES, min(_CHUNK_BYTES, bytes_per_second // 10))
+
+    def take(self, count_bytes: int) -> None:
+        """Wait until these bytes may be sent."""
+        if not self._bytes_per_second:
+            return
+        with self._lock:
+            begin = max(self._free_at, time.monotonic())
+            self._free_at = begin + count_bytes / self._bytes_per_second
+        time.sleep(max(0.0, begin - time.monotonic()))
 
 
 class Sender:
-    """Keeps one connection per thread."""
+    """Keeps one connection per thread; halt() is called now and then and may raise to stop."""
 
-    def __init__(self, tls: ssl.SSLContext | None, timeout_seconds: float) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext | None, timeout_seconds: float, throttle: Throttle, halt: Callable[[], None]
+    ) -> None:
         self._tls = tls
         self._timeout_seconds = timeout_seconds
+        self._throttle = throttle
+        self._halt = halt
         self._local = threading.local()
 
     def put(self, target: Target, descriptor: int, offset: int, length: int) -> dict[str, str]:
@@ -92,6 +122,9 @@ class Sender:
             self.close()
             if isinstance(error, ssl.SSLCertVerificationError):
                 raise Refused(0, "CertificateVerifyFailed", error.verify_message) from error
+            if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno == errno.EIO:
+                # The disk: a socket does not report this one.
+                raise
             raise Transient(f"{type(error).__name__}: {error}") from error
         except BaseException:
             self.close()
@@ -112,11 +145,12 @@ class Sender:
     def _send(self, sock: socket.socket, descriptor: int, offset: int, length: int) -> None:
         end = offset + length
         if isinstance(sock, ssl.SSLSocket):
-            buffer = memoryview(bytearray(min(_TLS_CHUNK_BYTES, max(length, 1))))
+            buffer = memoryview(bytearray(min(_TLS_CHUNK_BYTES, self._throttle.chunk_bytes, max(length, 1))))
             while offset < end:
                 count = os.preadv(descriptor, [buffer[: min(len(buffer), end - offset)]], offset)
                 if count == 0:
                     raise SourceShrank
+                self._pause(count)
                 sock.sendall(buffer[:count])
                 offset += count
             return
@@ -124,12 +158,18 @@ class Sender:
         sock.settimeout(None)
         try:
             while offset < end:
-                count = os.sendfile(sock.fileno(), descriptor, offset, end - offset)
+                wanted = min(self._throttle.chunk_bytes, end - offset)
+                self._pause(wanted)
+                count = os.sendfile(sock.fileno(), descriptor, offset, wanted)
                 if count == 0:
                     raise SourceShrank
                 offset += count
         finally:
             sock.settimeout(self._timeout_seconds)
+
+    def _pause(self, count_bytes: int) -> None:
+        self._halt()
+        self._throttle.take(count_bytes)
 
     def _connection(self, scheme: str, netloc: str) -> tuple[http.client.HTTPConnection, dict[str, str]]:
         """This thread's connection, and the headers for a proxy that must see the whole URL (else none)."""

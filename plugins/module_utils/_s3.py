@@ -9,15 +9,19 @@ The bytes of files do not pass here: this file signs a URL for each request that
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import ssl
+import threading
+import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _checksums
 from ansible_collections.llmstack.serving.plugins.module_utils._part_sender import Target
+from ansible_collections.llmstack.serving.plugins.module_utils._retry import Transient, retried
 from ansible_collections.llmstack.serving.plugins.module_utils._upload_plan import Part, Remote
 
 try:
@@ -25,6 +29,8 @@ try:
     import botocore.config
     import botocore.exceptions
     import botocore.httpsession
+    import botocore.parsers
+    import botocore.session
 
     BOTO3_IMPORT_ERROR = None
 except ImportError:
@@ -46,6 +52,10 @@ AWS_REQUIRED_TOGETHER = [("access_key", "secret_key")]
 _ANSWER_TIMEOUT_SECONDS = 60
 _CONNECT_TIMEOUT_SECONDS = 10
 _URL_VALID_SECONDS = 3600
+# Credentials that expire sooner after they were looked for are not worth looking for again.
+_RENEWAL_LASTS_SECONDS = 60.0
+# An endpoint that has not answered yet is more likely misspelt than busy.
+_FIRST_CONTACT_ATTEMPTS = 2
 
 _TRIAL = b"llmstack"
 # What servers answer to a checksum algorithm that they do not know.
@@ -58,6 +68,26 @@ _UNKNOWN_ALGORITHM_CODES = {
     "400",
     "501",
 }
+
+# Answers after which the same request may succeed.
+_TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
+_TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "InternalError", "BadDigest"}
+# What the answer to a request has if it was done. Servers that have begun to answer 200 before they failed put the error
+# into the body (Amazon S3 API reference, CompleteMultipartUpload); the library looks for that in a few answers only.
+_PROOFS = {
+    "complete_multipart_upload": ("ETag", "Key"),
+    "create_multipart_upload": ("UploadId",),
+    "get_object": ("ETag", "LastModified"),
+    "get_object_tagging": ("TagSet",),
+    "head_object": ("ETag", "LastModified"),
+    "list_multipart_uploads": ("Bucket", "IsTruncated"),
+    "list_objects_v2": ("Name", "IsTruncated"),
+    "list_parts": ("Key", "IsTruncated"),
+    "put_object": ("ETag",),
+    "upload_part": ("ETag",),
+}
+# The session's credentials ran out; new ones may be there already.
+_EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 
 # The S3 name of each algorithm: in ChecksumAlgorithm; with "Checksum" before it, in requests and answers.
 _CHECKSUM_NAMES = {"crc64nvme": "CRC64NVME", "crc32c": "CRC32C", "crc32": "CRC32"}
@@ -98,6 +128,9 @@ _MEANINGS = {
     "CertificateVerifyFailed": "the certificate of {endpoint} is not signed by a known authority: give its CA in "
     "aws_ca_bundle",
 }
+_MEANINGS["InvalidLocationConstraint"] = _MEANINGS["IllegalLocationConstraintException"]
+# versitygw's own name for it.
+_MEANINGS["XAdminUserNotFound"] = _MEANINGS["InvalidAccessKeyId"]
 _MEANINGS["403"] = _MEANINGS["AccessDenied"]
 _MEANINGS["301"] = _MEANINGS["PermanentRedirect"]
 _MEANINGS["404"] = _MEANINGS["NoSuchBucket"]
@@ -138,11 +171,19 @@ class Bucket:
     def __init__(self, name: str, connection: Mapping[str, Any], concurrency: int, attempts: int) -> None:
         """connection: the parameters of AWS_ARG_SPEC. Raises S3Error."""
         self.name = name
+        self.endpoint = connection["endpoint_url"] or "Amazon S3"
+        self.region = connection["region"]
         self._connection = connection
         self._concurrency = concurrency
         self._attempts = attempts
-        with self._sentences("connect"):
+        self._wait: Callable[[float], object] = time.sleep
+        self._answered = False
+        self._renewed = -_RENEWAL_LASTS_SECONDS
+        self._lock = threading.Lock()
+        try:
             self._client = self._new_client()
+        except (botocore.exceptions.BotoCoreError, ValueError, OSError) as error:
+            raise self._sentence("reach S3", error) from error
         self.endpoint = self._client.meta.endpoint_url
         self.region = self._client.meta.region_name
         self._upload_part_members = self._client.meta.service_model.shape_for("UploadPartRequest").members
@@ -154,15 +195,21 @@ class Bucket:
             "aws_secret_access_key": given["secret_key"],
             "aws_session_token": given["session_token"],
         }
-        # With keys from the task a profile from the environment must not matter; it may not even exist here.
+        core = None
+        if given["access_key"]:
+            # With keys from the task AWS_PROFILE must not matter: that profile may not even exist here.
+            core = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
         profile = None if given["access_key"] else given["profile"]
-        session = boto3.session.Session(profile_name=profile, region_name=given["region"], **keys)
+        session = boto3.session.Session(
+            botocore_session=core, profile_name=profile, region_name=given["region"], **keys
+        )
         options: dict[str, Any] = {
             "signature_version": "s3v4",
             "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
             "read_timeout": _ANSWER_TIMEOUT_SECONDS,
             "max_pool_connections": self._concurrency + 2,
-            "retries": {"mode": "standard", "total_max_attempts": self._attempts},
+            # Once: _call decides what is done again, so that all requests follow one rule.
+            "retries": {"mode": "standard", "total_max_attempts": 1},
         }
         try:
             # boto3 >= 1.36 would add checksum trailers that older S3-compatible servers answer with 501 or 400.
@@ -174,8 +221,15 @@ class Bucket:
             verify = False
         return session.client("s3", endpoint_url=given["endpoint_url"], verify=verify, config=config)
 
+    def interrupt_pauses(self, wait: Callable[[float], object]) -> None:
+        """Pause between attempts with this function instead of sleeping."""
+        self._wait = wait
+
     def tls(self) -> ssl.SSLContext | None:
-        """What the other connections to the endpoint have to verify, as this one does; None without TLS."""
+        """What other connections to the endpoint have to verify, exactly as this one does; None without TLS.
+
+        Raises S3Error if the authorities cannot be read.
+        """
         if not self.endpoint.startswith("https:"):
             return None
         verify = self._client._endpoint.http_session._verify
@@ -183,58 +237,108 @@ class Bucket:
         if verify is False:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        else:
-            context.load_verify_locations(botocore.httpsession.get_cert_path(verify))
+            return context
+        path = botocore.httpsession.get_cert_path(verify)
+        try:
+            context.load_verify_locations(path)
+        except OSError as error:
+            raise S3Error(f"The CA bundle {path} cannot be used: {error.strerror or error}.") from error
         return context
 
-    # The bucket itself
+    # Requests
 
-    def exists(self) -> bool:
-        """Raises S3Error if that cannot be found out."""
+    def _call(self, action: str, operation: str, *, read_bytes: int | None = None, **parameters: Any) -> Any:
+        """One request, again if it failed for a reason that may pass; of a body at most `read_bytes`. Raises S3Error."""
+
+        def once() -> Any:
+            client = self._client
+            try:
+                answer = getattr(client, operation)(Bucket=self.name, **parameters)
+                if operation == "get_object":
+                    answer["Body"] = answer["Body"].read(read_bytes)
+            except botocore.exceptions.ClientError as error:
+                detail = error.response.get("Error", {})
+                code, message = str(detail.get("Code")), str(detail.get("Message", ""))
+                if code in _EXPIRED_CODES and self._renew(client):
+                    raise Transient("the credentials expired") from error
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+                if status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES:
+                    raise Transient(f"{self.endpoint} answered {code}") from error
+                raise self.explain(action, code, message) from error
+            except (
+                botocore.exceptions.BotoCoreError,
+                botocore.parsers.ResponseParserError,
+                ValueError,
+                OSError,
+            ) as error:
+                if _may_pass(error):
+                    raise Transient(str(error), None if self._answered else _FIRST_CONTACT_ATTEMPTS) from error
+                raise self._sentence(action, error) from error
+            self._answered = True
+            if not _is_done(operation, answer):
+                raise Transient("the answer to a request was an error with the status of a success")
+            return answer
+
         try:
-            with self._sentences("look at the bucket"):
-                self._client.head_bucket(Bucket=self.name)
-        except S3Error as error:
-            if error.code in ("404", "NoSuchBucket"):
+            return retried(self._attempts, self._wait, once)
+        except Transient as error:
+            cause = error.__cause__
+            if cause and not isinstance(cause, botocore.exceptions.ClientError):
+                raise self._sentence(action, cause) from error
+            raise S3Error(f"Cannot {action}: {error}, in {self._attempts} attempts.", "Transient") from error
+
+    def _renew(self, used: Any) -> bool:
+        """Look for credentials anew, as at the start; whether a request of that client is worth another attempt."""
+        with self._lock:
+            if self._client is not used:
+                return True
+            if time.monotonic() - self._renewed < _RENEWAL_LASTS_SECONDS:
                 return False
-            raise
-        return True
+            try:
+                self._client = self._new_client()
+            except (botocore.exceptions.BotoCoreError, ValueError, OSError):
+                return False
+            self._renewed = time.monotonic()
+            return True
+
+    # The bucket and its objects
 
     def create(self) -> None:
         """Make the bucket, private. Raises S3Error."""
         elsewhere = self.region not in (None, "us-east-1", "aws-global")
         location = {"CreateBucketConfiguration": {"LocationConstraint": self.region}} if elsewhere else {}
         try:
-            with self._sentences("create the bucket"):
-                self._client.create_bucket(Bucket=self.name, **location)
+            self._call("create the bucket", "create_bucket", **location)
         except S3Error as error:
             if error.code != "BucketAlreadyOwnedByYou":
                 raise
 
-    # Objects
-
-    def objects(self, prefix: str) -> dict[str, Remote]:
-        """Key -> object, for all keys that begin with the prefix. Raises S3Error."""
-        found = {}
-        with self._sentences("list the bucket"):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
-                for item in page.get("Contents", []):
-                    modified = item["LastModified"].timestamp()
-                    found[item["Key"]] = Remote(item["Size"], modified, item.get("StorageClass", "STANDARD"))
-        return found
+    def objects(self, prefix: str) -> dict[str, Remote] | None:
+        """Key -> object for all keys that begin with the prefix; None if there is no such bucket. Raises S3Error."""
+        found: dict[str, Remote] = {}
+        more: dict[str, str] = {}
+        while True:
+            try:
+                page = self._call("list the bucket", "list_objects_v2", Prefix=prefix, **more)
+            except S3Error as error:
+                if error.code == "NoSuchBucket":
+                    return None
+                raise
+            for item in page.get("Contents", []):
+                found[item["Key"]] = Remote(item["Size"], item["LastModified"].timestamp())
+            if not page.get("IsTruncated"):
+                return found
+            more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def neighbours(self, prefix: str) -> list[str]:
         """Other folders whose name begins with this prefix (given without its slash). Raises S3Error."""
-        with self._sentences("list the bucket"):
-            page = self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, Delimiter="/")
+        page = self._call("list the bucket", "list_objects_v2", Prefix=prefix, Delimiter="/")
         return [item["Prefix"] for item in page.get("CommonPrefixes", []) if item["Prefix"] != f"{prefix}/"]
 
-    def read(self, key: str) -> tuple[bytes, float] | None:
-        """Content and time stamp (seconds since 1970) of a small object, or None. Raises S3Error."""
+    def read(self, key: str) -> bytes | None:
+        """The content of a small object, or None. Raises S3Error."""
         try:
-            with self._sentences(f"read {key}"):
-                answer = self._client.get_object(Bucket=self.name, Key=key)
-                return answer["Body"].read(), answer["LastModified"].timestamp()
+            return bytes(self._call(f"read {key}", "get_object", Key=key)["Body"])
         except S3Error as error:
             if error.code in ("NoSuchKey", "404"):
                 return None
@@ -244,36 +348,48 @@ class Bucket:
         """Some bytes of an object, fewer at its end. Raises S3Error."""
         if length <= 0:
             return b""
-        with self._sentences(f"read {key}"):
-            answer = self._client.get_object(Bucket=self.name, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
-            # A server that ignores ranges would send everything: no more than asked for is taken from the connection.
-            return answer["Body"].read(length)
+        wanted = f"bytes={offset}-{offset + length - 1}"
+        # A server that ignores ranges would send everything: no more than asked for is taken from the connection.
+        return bytes(self._call(f"read {key}", "get_object", read_bytes=length, Key=key, Range=wanted)["Body"])
 
-    def write(self, key: str, content: bytes, content_type: str, options: ObjectOptions) -> None:
+    def write(self, key: str, content: bytes, content_type: str, algorithm: str, options: ObjectOptions) -> None:
         """Store a small object. Raises S3Error."""
-        with self._sentences(f"write {key}"):
-            self._client.put_object(
-                Bucket=self.name, Key=key, Body=content, ContentType=content_type, **options.request()
-            )
+        checksum = {_parameter(algorithm): _checksums.of_bytes(algorithm, content)}
+        parameters = {"Key": key, "Body": content, "ContentType": content_type, **checksum, **options.request()}
+        self._call(f"write {key}", "put_object", **parameters)
 
     def delete(self, key: str) -> None:
         """Raises S3Error."""
-        with self._sentences(f"delete {key}"):
-            self._client.delete_object(Bucket=self.name, Key=key)
+        # One by one: servers differ in what they ask of a request that deletes many.
+        self._call(f"delete {key}", "delete_object", Key=key)
 
-    def stored(self, key: str) -> tuple[int, dict[str, str]]:
-        """Size in bytes and full-object checksums (by algorithm) that the server has for an object. Raises S3Error."""
-        with self._sentences(f"look at {key}"):
-            answer = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
+    def stored(self, key: str) -> tuple[int, dict[str, str]] | None:
+        """Size in bytes and full-object checksums (by algorithm) of an object, or None. Raises S3Error."""
+        try:
+            answer = self._call(f"look at {key}", "head_object", Key=key, ChecksumMode="ENABLED")
+        except S3Error as error:
+            if error.code in ("NoSuchKey", "404"):
+                return None
+            raise
         values = {algorithm: answer.get(f"Checksum{name}") for algorithm, name in _CHECKSUM_NAMES.items()}
         # A composite checksum (of checksums of parts) ends in -N and says nothing without the parts.
         return answer["ContentLength"], {name: value for name, value in values.items() if value and "-" not in value}
 
-    # Uploads: URLs for those who send the bytes
+    def tags(self, key: str) -> dict[str, str]:
+        """Raises S3Error."""
+        answer = self._call(f"read the tags of {key}", "get_object_tagging", Key=key)
+        return {item["Key"]: item["Value"] for item in answer["TagSet"]}
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags of an object. Raises S3Error."""
+        listed = [{"Key": name, "Value": value} for name, value in sorted(tags.items())]
+        self._call(f"tag {key}", "put_object_tagging", Key=key, Tagging={"TagSet": listed})
+
+    # Checksums
 
     def speaks(self, algorithm: str) -> bool:
         """Whether the installed library knows this algorithm (CRC64NVME needs boto3 >= 1.36)."""
-        return algorithm == "md5" or f"Checksum{_CHECKSUM_NAMES[algorithm]}" in self._upload_part_members
+        return algorithm == "md5" or _parameter(algorithm) in self._upload_part_members
 
     @staticmethod
     def confirmed(algorithm: str, checksum: str, answer: Mapping[str, str]) -> bool:
@@ -291,11 +407,8 @@ class Bucket:
         checksum, upload = _checksums.of_bytes(algorithm, _TRIAL), None
         try:
             upload = self.begin(key, algorithm, ObjectOptions())
-            name = "ContentMD5" if algorithm == "md5" else f"Checksum{_CHECKSUM_NAMES[algorithm]}"
-            with self._sentences("send a trial part"):
-                answer = self._client.upload_part(
-                    Bucket=self.name, Key=key, UploadId=upload, PartNumber=1, Body=_TRIAL, **{name: checksum}
-                )
+            parameters = {"Key": key, "UploadId": upload, "PartNumber": 1, _parameter(algorithm): checksum}
+            answer = self._call("send a trial part", "upload_part", Body=_TRIAL, **parameters)
             return self.confirmed(algorithm, checksum, answer["ResponseMetadata"]["HTTPHeaders"])
         except S3Error as error:
             if algorithm == "md5" or error.code not in _UNKNOWN_ALGORITHM_CODES:
@@ -305,97 +418,152 @@ class Bucket:
             if upload:
                 self.abort(key, upload)
 
+    # Requests with the bytes of files: URLs for those who send them
+
     def put_target(self, key: str, algorithm: str, checksum: str, options: ObjectOptions) -> Target:
-        """Where to PUT a whole object. Raises S3Error."""
+        """Where to PUT a whole object. Raises S3Error or Transient."""
         return self._target("put_object", {"Key": key, **options.request()}, algorithm, checksum)
 
     def part_target(self, key: str, upload: str, part: Part, algorithm: str, checksum: str) -> Target:
-        """Where to PUT a part. Raises S3Error."""
+        """Where to PUT a part. Raises S3Error or Transient."""
         parameters: dict[str, Any] = {"Key": key, "UploadId": upload, "PartNumber": part.number}
         return self._target("upload_part", parameters, algorithm, checksum)
 
     def _target(self, operation: str, parameters: dict[str, Any], algorithm: str, checksum: str) -> Target:
-        name = "ContentMD5" if algorithm == "md5" else f"Checksum{_CHECKSUM_NAMES[algorithm]}"
-        parameters = {**parameters, name: checksum}
-        with self._sentences("sign a request"):
-            url = self._client.generate_presigned_url(
+        parameters = {**parameters, _parameter(algorithm): checksum}
+        client = self._client
+        try:
+            url = client.generate_presigned_url(
                 operation, Params={"Bucket": self.name, **parameters}, ExpiresIn=_URL_VALID_SECONDS
             )
-        return Target(url, {_HEADERS[name]: value for name, value in parameters.items() if name in _HEADERS})
+        except (botocore.exceptions.BotoCoreError, ValueError, OSError) as error:
+            # Signing may have to fetch new credentials.
+            if _may_pass(error):
+                raise Transient(str(error)) from error
+            raise self._sentence("sign a request", error) from error
+        headers = {_HEADERS[name]: value for name, value in parameters.items() if name in _HEADERS}
+        return Target(url, headers, client)
+
+    def refused(self, action: str, target: Target, status: int, code: str, message: str) -> Exception:
+        """What to raise when a request to the target was refused: S3Error, or Transient after new credentials."""
+        # A URL that waited too long for its turn is refused as AccessDenied with this message.
+        expired = code in _EXPIRED_CODES or "Request has expired" in message
+        if expired and self._renew(target.signer):
+            return Transient("the credentials expired")
+        return self.explain(action, code or str(status), message)
+
+    # Multipart uploads
 
     def begin(self, key: str, algorithm: str, options: ObjectOptions) -> str:
         """Begin a multipart upload: its id. Raises S3Error."""
         checksum = {}
         if algorithm != "md5":
-            checksum = {"ChecksumAlgorithm": _CHECKSUM_NAMES[algorithm], "ChecksumType": "FULL_OBJECT"}
-        with self._sentences(f"begin the upload of {key}"):
-            answer = self._client.create_multipart_upload(Bucket=self.name, Key=key, **checksum, **options.request())
-        return str(answer["UploadId"])
+            checksum = {"ChecksumAlgorithm": _CHECKSUM_NAMES[algorithm]}
+            if "ChecksumType" in self._client.meta.service_model.shape_for("CreateMultipartUploadRequest").members:
+                checksum["ChecksumType"] = "FULL_OBJECT"
+        action = f"begin the upload of {key}"
+        return str(self._call(action, "create_multipart_upload", Key=key, **checksum, **options.request())["UploadId"])
+
+    def uploaded(self, key: str, upload: str, algorithm: str) -> dict[int, tuple[int, str, str]] | None:
+        """Part number -> (size in bytes, ETag, checksum) of an unfinished upload; None if it is gone. Raises S3Error."""
+        found: dict[int, tuple[int, str, str]] = {}
+        marker = 0
+        while True:
+            try:
+                page = self._call(
+                    f"look at the parts of {key}", "list_parts", Key=key, UploadId=upload, PartNumberMarker=marker
+                )
+            except S3Error as error:
+                if error.code in ("NoSuchUpload", "404"):
+                    return None
+                raise
+            for part in page.get("Parts", []):
+                # The ETag of a part is its MD5, in hexadecimal, on servers that are asked to verify MD5.
+                checksum = _md5_text(part["ETag"]) if algorithm == "md5" else part.get(_parameter(algorithm), "")
+                found[part["PartNumber"]] = (part["Size"], part["ETag"], checksum)
+            if not page.get("IsTruncated"):
+                return found
+            marker = page["NextPartNumberMarker"]
+
+    def unfinished(self, prefix: str) -> list[tuple[str, str]]:
+        """(key, id) of multipart uploads under a prefix, by whomever; at most 1000. Raises S3Error."""
+        page = self._call("list unfinished uploads", "list_multipart_uploads", Prefix=prefix)
+        return [(item["Key"], item["UploadId"]) for item in page.get("Uploads", [])]
 
     def complete(
-        self, key: str, upload: str, algorithm: str, checksum: str, done: Iterable[tuple[int, str, str]]
-    ) -> None:
-        """Join the parts (number, ETag, checksum); checksum is the whole file's. Raises S3Error."""
+        self, key: str, upload: str, algorithm: str, checksum: str | None, done: Iterable[tuple[int, str, str]]
+    ) -> bool:
+        """Join the parts (number, ETag, checksum); checksum is the whole file's.
+
+        False if the upload is gone: the answer to an earlier attempt may have been lost. Raises S3Error.
+        """
         listed: list[dict[str, Any]] = []
-        whole: dict[str, Any] = {}
-        name = f"Checksum{_CHECKSUM_NAMES.get(algorithm, '')}"
         for number, etag, part_checksum in sorted(done):
             listed.append({"PartNumber": number, "ETag": etag})
             if algorithm != "md5":
-                listed[-1][name] = part_checksum
-        if algorithm != "md5":
-            whole = {name: checksum, "ChecksumType": "FULL_OBJECT"}
-        with self._sentences(f"complete {key}"):
-            self._client.complete_multipart_upload(
-                Bucket=self.name, Key=key, UploadId=upload, MultipartUpload={"Parts": listed}, **whole
-            )
+                listed[-1][_parameter(algorithm)] = part_checksum
+        whole: dict[str, Any] = {}
+        if algorithm != "md5" and checksum:
+            whole = {_parameter(algorithm): checksum, "ChecksumType": "FULL_OBJECT"}
+        parameters = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": listed}, **whole}
+        try:
+            self._call(f"complete {key}", "complete_multipart_upload", **parameters)
+        except S3Error as error:
+            if error.code in ("NoSuchUpload", "404"):
+                return False
+            raise
+        return True
 
     def abort(self, key: str, upload: str) -> None:
         """Drop a multipart upload and its parts; one that is gone already is fine. Raises S3Error."""
         try:
-            with self._sentences(f"abort the upload of {key}"):
-                self._client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
+            self._call(f"abort the upload of {key}", "abort_multipart_upload", Key=key, UploadId=upload)
         except S3Error as error:
             if error.code not in ("NoSuchUpload", "404"):
                 raise
 
     # Errors
 
-    def _sentences(self, action: str) -> _Sentences:
-        return _Sentences(self, action)
-
     def explain(self, action: str, code: str, message: str) -> S3Error:
         """An error code of S3, in a sentence for whoever runs the task."""
         meaning = _MEANINGS.get(code)
-        endpoint = getattr(self, "endpoint", None) or "the endpoint"
         if meaning is None:
-            text = f"{endpoint} answered {code}{f': {message}' if message else ''}".rstrip(".")
+            text = f"{self.endpoint} answered {code}{f': {message}' if message else ''}"
         else:
-            text = meaning.format(bucket=self.name, endpoint=endpoint, region=getattr(self, "region", None))
-        return S3Error(f"Cannot {action}: {text}.", code)
+            text = meaning.format(bucket=self.name, endpoint=self.endpoint, region=self.region)
+        return S3Error(f"Cannot {action}: {' '.join(text.split()).rstrip('.')}.", code)
+
+    def _sentence(self, action: str, error: BaseException) -> S3Error:
+        text = " ".join(_library_error(error, self.endpoint).split()).rstrip(".")
+        return S3Error(f"Cannot {action}: {text}.", type(error).__name__)
 
 
-class _Sentences:
-    """Turns the library's exceptions into S3Error."""
+def _is_done(operation: str, answer: Mapping[str, Any]) -> bool:
+    if any(name in answer for name in _PROOFS.get(operation, ())):
+        return True
+    # Others are answered without a body.
+    if operation in _PROOFS:
+        return False
+    return answer["ResponseMetadata"]["HTTPHeaders"].get("content-length", "0") == "0"
 
-    def __init__(self, bucket: Bucket, action: str) -> None:
-        self._bucket = bucket
-        self._action = action
 
-    def __enter__(self) -> None:
-        return None
+def _parameter(algorithm: str) -> str:
+    return "ContentMD5" if algorithm == "md5" else f"Checksum{_CHECKSUM_NAMES[algorithm]}"
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or not isinstance(
-            error, (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError)
-        ):
-            return
-        if isinstance(error, botocore.exceptions.ClientError):
-            detail = error.response.get("Error", {})
-            raise self._bucket.explain(self._action, str(detail.get("Code")), str(detail.get("Message", ""))) from error
-        endpoint = getattr(self._bucket, "endpoint", None) or self._bucket._connection["endpoint_url"] or "the endpoint"
-        text = _library_error(error, endpoint)
-        raise S3Error(f"Cannot {self._action}: {text}.", type(error).__name__) from error
+
+def _md5_text(etag: str) -> str:
+    try:
+        return base64.b64encode(bytes.fromhex(etag.strip('"'))).decode()
+    except ValueError:
+        return ""
+
+
+def _may_pass(error: BaseException) -> bool:
+    exceptions = botocore.exceptions
+    if isinstance(error, (exceptions.SSLError, exceptions.ProxyConnectionError)):
+        return False
+    passing = (exceptions.HTTPClientError, exceptions.IncompleteReadError, botocore.parsers.ResponseParserError)
+    return isinstance(error, (*passing, ConnectionError, TimeoutError))
 
 
 def _library_error(error: BaseException, endpoint: str) -> str:
@@ -408,16 +576,16 @@ def _library_error(error: BaseException, endpoint: str) -> str:
         return "the proxy in HTTP_PROXY or HTTPS_PROXY does not answer: correct it, or list the endpoint in NO_PROXY"
     if isinstance(error, (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError)):
         return f"{endpoint} does not answer: check endpoint_url, the network and the server"
-    if isinstance(error, (exceptions.ReadTimeoutError, exceptions.ConnectionClosedError, exceptions.HTTPClientError)):
+    if isinstance(error, botocore.parsers.ResponseParserError):
+        return f"{endpoint} does not answer like S3: check endpoint_url"
+    if isinstance(error, (exceptions.HTTPClientError, exceptions.IncompleteReadError, ConnectionError, TimeoutError)):
         return f"the connection to {endpoint} broke again and again: check the server and the network"
     if isinstance(error, exceptions.NoCredentialsError):
         return "no credentials: give access_key and secret_key, a profile, AWS_* variables or an instance role"
     if isinstance(error, exceptions.PartialCredentialsError):
         return "the credentials are incomplete: access key and secret key belong together"
     if isinstance(error, exceptions.ProfileNotFound):
-        return f"{str(error)[0].lower()}{str(error)[1:]}: check profile or AWS_PROFILE"
+        return f"{str(error)[0].lower()}{str(error)[1:].rstrip('.')}: check profile or AWS_PROFILE"
     if isinstance(error, exceptions.NoRegionError):
         return "no region: set region or AWS_DEFAULT_REGION"
-    if isinstance(error, OSError) and not str(error).startswith("["):
-        return f"{str(error).rstrip('.')}: check aws_ca_bundle"
-    return str(error).replace("\n", " ").rstrip(".")
+    return str(error)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, llmstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a model on this machine: finding them, reading their digests once, noticing that they changed.
+"""The files of a model on this machine: finding them, reading their digests, noticing that they change.
 
 PRIVATE to the collection: no stable interface.
 """
@@ -11,13 +11,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
-import json
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _checksums
 
@@ -37,14 +33,6 @@ class SourceFile:
     location: str
     size_bytes: int
     fingerprint: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Digests:
-    """What is known of a file's content: SHA-256 in hexadecimal, and checksums as S3 writes them, by algorithm."""
-
-    sha256: str
-    checksums: dict[str, str]
 
 
 def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
@@ -109,6 +97,21 @@ def _found(path: str, location: str) -> SourceFile:
     return SourceFile(path, location, status.st_size, _fingerprint(status))
 
 
+def directory(src: str) -> str:
+    """The directory that holds the model, links resolved; that of a file is where its path says that it is."""
+    return os.path.realpath(src if os.path.isdir(src) else os.path.dirname(src))
+
+
+def text(location: str) -> str:
+    """The content of a small text file. Raises SourceError."""
+    try:
+        return Path(location).read_text()
+    except OSError as error:
+        raise SourceError(_sentence(error, location)) from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{location} is not a text file.") from error
+
+
 @contextlib.contextmanager
 def opened(file: SourceFile) -> Iterator[int]:
     """A descriptor of the file; proves at the end that it is still the file that was found.
@@ -144,11 +147,19 @@ def changed(file: SourceFile) -> SourceError:
     return SourceError(f"{file.location} changed while it was read: run again when nothing writes to it.")
 
 
-def read(file: SourceFile, descriptor: int, offset: int, length: int, *sums: Any) -> None:
-    """Feed a range of the file to running sums. Raises SourceError if the file is shorter."""
+def read(
+    file: SourceFile,
+    descriptor: int,
+    offset: int,
+    length: int,
+    sums: Sequence[_checksums.Sum],
+    halt: Callable[[], None],
+) -> None:
+    """Feed a range of the file to running sums; halt() may raise to stop. Raises SourceError if the file is shorter."""
     buffer = memoryview(bytearray(min(CHUNK_BYTES, max(length, 1))))
     end = offset + length
     while offset < end:
+        halt()
         count = os.preadv(descriptor, [buffer[: min(len(buffer), end - offset)]], offset)
         if count == 0:
             raise changed(file)
@@ -157,55 +168,9 @@ def read(file: SourceFile, descriptor: int, offset: int, length: int, *sums: Any
         offset += count
 
 
-def digests(file: SourceFile, algorithm: str) -> Digests:
-    """Read the whole file once. Raises SourceError."""
-    sha256, checksum = hashlib.sha256(), _checksums.start(algorithm)
+def digests(file: SourceFile, algorithms: Sequence[str], halt: Callable[[], None]) -> dict[str, str]:
+    """Read the whole file once: algorithm -> digest, as in _checksums. Raises SourceError."""
+    sums = {algorithm: _checksums.start(algorithm) for algorithm in algorithms}
     with opened(file) as descriptor:
-        read(file, descriptor, 0, file.size_bytes, sha256, checksum)
-    return Digests(sha256.hexdigest(), {algorithm: checksum.base64()})
-
-
-class KnownDigests:
-    """The digests that earlier runs on this machine read from a source, in one JSON file.
-
-    Losing it costs reading the files again, never correctness.
-    """
-
-    def __init__(self, folder: str, src: str) -> None:
-        self._path = state_path(folder, "digests", os.path.realpath(src))
-        self._began_ns = time.time_ns()
-        self._known: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            self._known = dict(json.loads(self._path.read_text()))
-
-    def get(self, file: SourceFile) -> Digests | None:
-        """What was read from the file, if it is still the same file."""
-        entry = self._known.get(file.path)
-        if not entry or tuple(entry["fingerprint"]) != file.fingerprint:
-            return None
-        return Digests(entry["sha256"], entry["checksums"])
-
-    def learn(self, file: SourceFile, found: Digests) -> None:
-        """Remember what was read, unless the file is so young that a later change could leave the same time stamp."""
-        coarse = file.fingerprint[1] % 1_000_000_000 == 0
-        tick_ns = 2_000_000_000 if coarse else 100_000_000
-        if self._began_ns - max(file.fingerprint[1], file.fingerprint[2]) > tick_ns:
-            self._known[file.path] = {"fingerprint": list(file.fingerprint), **dataclasses.asdict(found)}
-
-    def save(self, present: Iterable[str]) -> None:
-        """Write what is known of the files that are still there. Raises OSError."""
-        kept = set(present)
-        write_state(self._path, {path: entry for path, entry in self._known.items() if path in kept})
-
-
-def state_path(folder: str, kind: str, name: str) -> Path:
-    """Where the state of this kind for this name is kept."""
-    return Path(folder) / f"{kind}-{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
-
-
-def write_state(path: Path, content: Any) -> None:
-    """Replace a state file as a whole, so that a killed run leaves the old one. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_text(json.dumps(content))
-    fresh.replace(path)
+        read(file, descriptor, 0, file.size_bytes, list(sums.values()), halt)
+    return {algorithm: running.text() for algorithm, running in sums.items()}

@@ -35,7 +35,6 @@ class Remote:
 
     size_bytes: int
     modified: float
-    storage_class: str = "STANDARD"
 
 
 def part_fault(part_size_bytes: int) -> str | None:
@@ -79,3 +78,12 @@ def strangers(remote: Mapping[str, Remote], local: Mapping[str, Any], manifest: 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """before and after of --diff: path -> size and digest, as far as known."""
     return {"before": {"files": dict(sorted(before.items()))}, "after": {"files": dict(sorted(after.items()))}}
+
+
+def progress(done_files: int, files: int, sent_bytes: int, resumed_bytes: int, total_bytes: int, seconds: float) -> str:
+    """A line for whoever waits; GB and MB are powers of ten. Resumed bytes were there already and say nothing of speed."""
+    rate = sent_bytes / max(seconds, 0.001)
+    left_bytes = total_bytes - sent_bytes - resumed_bytes
+    left = f", {left_bytes / rate:.0f} s left" if rate else ""
+    there = (sent_bytes + resumed_bytes) / 1e9
+    return f"{done_files} of {files} files, {there:.2f} of {total_bytes / 1e9:.2f} GB, {rate / 1e6:.0f} MB/s{left}"

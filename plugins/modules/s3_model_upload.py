@@ -22,20 +22,21 @@ author:
   - llmstack contributors (@llmstack)
 extends_documentation_fragment:
   - llmstack.serving._aws
+  - llmstack.serving._attributes
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode and return what would change without changing it. Files may be read for their digests.
+    details:
+      - Says what would be sent, skipped and deleted. Files may be read for their digests.
   diff_mode:
     support: full
-    description: Lists the files with size and SHA-256 before and after.
   idempotent:
     support: full
-    description: A second run with the same files changes nothing.
 requirements:
   - python >= 3.11
   - boto3 >= 1.34.0 (>= 1.36 for CRC64NVME)
   - awscrt >= 0.23 (optional, for CRC64NVME and CRC32C, which are many times cheaper than CRC32 or MD5)
+  - model-signing >= 1.1 and pyOpenSSL (only for O(signature))
 options:
   src:
     description:
@@ -87,6 +88,64 @@ options:
     description: Name of the manifest under O(prefix).
     type: str
     default: .llmstack-manifest.json
+  revision:
+    description:
+      - The revision of the model, written into the manifest.
+      - Without it, the commit of the Hugging Face snapshot, where O(src) is one.
+    type: str
+  expected_sha256:
+    description:
+      - What the files must be, or nothing is sent - a file as C(sha256sum) writes it, or a dictionary of path and
+        SHA-256 in hexadecimal.
+      - Every file to upload must be listed, and every listed file that O(include) and O(exclude) select must be there.
+    type: raw
+  signature:
+    description:
+      - An OpenSSF Model Signing bundle that must hold for the files, or nothing is sent.
+      - Every file to upload must be signed, except the signature itself. Other files may lie beside them.
+      - One of V(public_key), V(certificate_chain) and V(identity) says who must have signed.
+    type: dict
+    suboptions:
+      path:
+        description: The bundle; without it, C(model.sig) in O(src).
+        type: path
+      public_key:
+        description: A PEM file with the signer's elliptic curve key.
+        type: path
+      certificate_chain:
+        description: PEM files with the signer's certificate authorities.
+        type: list
+        elements: path
+      identity:
+        description: The signer's identity in the Sigstore certificate, for example an e-mail address.
+        type: str
+      identity_provider:
+        description: The OpenID Connect issuer of O(signature.identity).
+        type: str
+      trust_config:
+        description: A file with the trust roots of a Sigstore instance of one's own; also makes it work offline.
+        type: path
+  checksum:
+    description:
+      - With V(auto), files that look as they did when this module last read them (size, times, inode) are not read again,
+        and objects that are not younger than the manifest are taken to be what it says.
+      - With V(always), every file is read and compared with the manifest and with the checksum that the server keeps.
+    type: str
+    choices: [auto, always]
+    default: auto
+  digest:
+    description:
+      - What identifies the content of a file in the manifest.
+      - V(sha256) withstands deceit and costs about a second of processor time for each GB that is new; it runs while
+        parts are on their way.
+      - V(checksum) is the one that the server verifies anyway (CRC64NVME, CRC32C or CRC32). It finds every accident, and
+        makes the upload as fast as the network.
+    type: str
+    choices: [sha256, checksum]
+    default: sha256
+  bandwidth_limit:
+    description: Send at most so much per second, for example V(100MiB).
+    type: str
   concurrency:
     description: How many parts are sent at the same time.
     type: int
@@ -118,14 +177,23 @@ options:
     type: str
     choices: [private, bucket-owner-read, bucket-owner-full-control]
   tags:
-    description: Tags of the objects.
+    description:
+      - Tags of the objects. Those that are there already get them too.
+      - O(storage_class), O(server_side_encryption) and O(acl) apply to objects when they are sent.
     type: dict
   state_dir:
     description:
-      - A directory in which the module remembers the digests of files that it has read, so that it need not read them again.
+      - A directory in which the module remembers the digests of files that it has read and the uploads that it has begun,
+        so that it need not read and send them again.
       - Where the home directory does not outlive the run (execution environments), give one that does.
     type: path
     default: ~/.cache/llmstack-serving/s3_model_upload
+notes:
+  - What an interrupted run has sent is kept. The next run proves it by checksum and sends the rest. Unfinished uploads that
+    nobody continues take space - give the bucket a lifecycle rule with C(AbortIncompleteMultipartUpload).
+  - Long uploads report progress every ten seconds in C(ansible-playbook) and AWX, unless the task is asynchronous.
+  - Readers see the old files until each is replaced. To change a model that is being served, upload the new one under a
+    new prefix.
 seealso:
   - module: amazon.aws.s3_object
   - module: community.aws.s3_sync
@@ -150,6 +218,16 @@ EXAMPLES = r"""
     aws_ca_bundle: /etc/ssl/example-ca.pem
     access_key: "{{ minio_access_key }}"
     secret_key: "{{ minio_secret_key }}"
+
+- name: Refuse a model that is not what its publisher signed
+  llmstack.serving.s3_model_upload:
+    src: /srv/models/llama-3-8b
+    bucket: models
+    prefix: llama-3-8b-r2
+    expected_sha256: /srv/models/llama-3-8b.SHA256SUMS
+    signature:
+      identity: release@example.com
+      identity_provider: https://accounts.example.com
 
 - name: Remove it again
   llmstack.serving.s3_model_upload:
@@ -182,7 +260,9 @@ files:
       type: str
       choices: [send, skip, delete]
 uri:
-  description: Where the model is; KServe's C(storageUri).
+  description:
+    - Where the model is; KServe's C(storageUri).
+    - The URI of the file itself when O(src) is a file.
   returned: success
   type: str
   sample: s3://models/llama-3-8b
@@ -218,11 +298,21 @@ mb_per_second:
   sample: 401.3
 """
 
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _model_files, _s3, _upload_plan
+from ansible_collections.llmstack.serving.plugins.module_utils import (
+    _model_files,
+    _model_signature,
+    _progress,
+    _s3,
+    _source_files,
+    _upload_plan,
+)
 from ansible_collections.llmstack.serving.plugins.module_utils._model_upload import (
     ModelUpload,
     Outcome,
@@ -241,6 +331,26 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "include": {"type": "list", "elements": "str", "default": []},
     "exclude": {"type": "list", "elements": "str", "default": []},
     "manifest": {"type": "str", "default": ".llmstack-manifest.json"},
+    "revision": {"type": "str"},
+    "expected_sha256": {"type": "raw"},
+    "signature": {
+        "type": "dict",
+        "options": {
+            "path": {"type": "path"},
+            "public_key": {"type": "path", "no_log": False},
+            "certificate_chain": {"type": "list", "elements": "path"},
+            "identity": {"type": "str"},
+            "identity_provider": {"type": "str"},
+            "trust_config": {"type": "path"},
+        },
+        "required_one_of": [("public_key", "certificate_chain", "identity")],
+        "mutually_exclusive": [("public_key", "certificate_chain", "identity")],
+        "required_together": [("identity", "identity_provider")],
+        "required_by": {"trust_config": ["identity"]},
+    },
+    "checksum": {"type": "str", "choices": ["auto", "always"], "default": "auto"},
+    "digest": {"type": "str", "choices": ["sha256", "checksum"], "default": "sha256"},
+    "bandwidth_limit": {"type": "str"},
     "concurrency": {"type": "int", "default": 4},
     "part_size": {"type": "str", "default": "64MiB"},
     "attempts": {"type": "int", "default": 8},
@@ -255,21 +365,36 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 
 
 def request(parameters: dict[str, Any], check_mode: bool) -> Request:
-    """What the task asks for. Raises ValueError with a sentence."""
+    """What the task asks for. Raises ValueError or SourceError with a sentence."""
     part_size_bytes = _model_files.size_bytes(parameters["part_size"])
     if fault := _upload_plan.part_fault(part_size_bytes):
         raise ValueError(fault)
+    limit = parameters["bandwidth_limit"]
+    bytes_per_second = _model_files.size_bytes(limit) if limit else None
+    if bytes_per_second == 0:
+        raise ValueError("bandwidth_limit must not be 0; leave it out for no limit.")
     for name in ("concurrency", "attempts"):
         if not 1 <= parameters[name] <= 64:
             raise ValueError(f"{name} must be 1 to 64, not {parameters[name]}.")
     if fault := _model_files.key_fault(parameters["manifest"]):
         raise ValueError(f"manifest {parameters['manifest']!r} cannot be used: {fault}.")
+    src = parameters["src"] or ""
+
+    def keeps(path: str) -> bool:
+        return _model_files.belongs(path, parameters["include"], parameters["exclude"], parameters["manifest"])
+
+    def verify(paths: Sequence[str]) -> None:
+        if parameters["signature"]:
+            _model_signature.verify(src, paths, parameters["signature"])
+
     return Request(
-        src=parameters["src"] or "",
+        src=src,
         prefix=_model_files.clean_prefix(parameters["prefix"]),
         manifest=parameters["manifest"],
-        include=parameters["include"],
-        exclude=parameters["exclude"],
+        source=_model_files.source(_source_files.directory(src), parameters["revision"]),
+        keeps=keeps,
+        expected_sha256=expected_sha256(parameters["expected_sha256"], src, keeps),
+        verify=verify,
         create_bucket=parameters["create_bucket"],
         delete=parameters["delete"],
         options=_s3.ObjectOptions(
@@ -281,15 +406,36 @@ def request(parameters: dict[str, Any], check_mode: bool) -> Request:
         ),
         concurrency=parameters["concurrency"],
         part_size_bytes=part_size_bytes,
+        bytes_per_second=bytes_per_second,
         attempts=parameters["attempts"],
+        with_sha256=parameters["digest"] == "sha256",
+        reread=parameters["checksum"] == "always",
         state_folder=parameters["state_dir"],
         check_mode=check_mode,
     )
 
 
+def expected_sha256(given: Any, src: str, keeps: Callable[[str], bool]) -> dict[str, str] | None:
+    """path -> SHA-256 of the files to upload, from a dictionary or a file. Raises ValueError or SourceError."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {path: digest for path, digest in _model_files.expected_digests(given).items() if keeps(path)}
+    content = _source_files.text(str(given))
+    listed = _model_files.parse_sha256sums(content)
+    # Lying beside the model it is uploaded too, and cannot list itself.
+    own = os.path.relpath(os.path.realpath(given), os.path.realpath(src))
+    if not own.startswith(".."):
+        listed.setdefault(own, hashlib.sha256(content.encode()).hexdigest())
+    return {path: digest for path, digest in listed.items() if keeps(path)}
+
+
 def result(wanted: Request, bucket: str, outcome: Outcome, state: str) -> dict[str, Any]:
     """What the task returns."""
-    uri = f"s3://{bucket}/{wanted.prefix}"
+    folder = f"s3://{bucket}/{wanted.prefix}"
+    # A model of one file is served from its own URI: an archive is unpacked only if it is downloaded alone.
+    name = os.path.basename(wanted.src) if os.path.isfile(wanted.src) else None
+    uri = f"{folder}/{name}" if name else folder
     found = {
         "changed": outcome.changed,
         "files": outcome.files(),
@@ -301,7 +447,7 @@ def result(wanted: Request, bucket: str, outcome: Outcome, state: str) -> dict[s
         "diff": outcome.diff(),
     }
     if state == "present":
-        found["manifest_uri"] = f"{uri}/{wanted.manifest}"
+        found["manifest_uri"] = f"{folder}/{wanted.manifest}"
         found["sha256"] = outcome.manifest_sha256()
     return found
 
@@ -319,10 +465,14 @@ def main() -> None:
     try:
         wanted = request(module.params, module.check_mode)
         bucket = _s3.Bucket(module.params["bucket"], module.params, wanted.concurrency, wanted.attempts)
-        upload = ModelUpload(wanted, bucket, module.warn)
+        upload = ModelUpload(wanted, bucket, module.warn, _progress.report)
         outcome = upload.present() if module.params["state"] == "present" else upload.absent()
     except (ValueError, SourceError, UploadError, _s3.S3Error) as error:
         module.fail_json(msg=str(error))
+    except _model_signature.LibraryMissing as error:
+        module.fail_json(
+            msg=missing_required_lib("model-signing", reason="for signature"), exception=str(error.__cause__)
+        )
     module.exit_json(**result(wanted, bucket.name, outcome, module.params["state"]))
 
 

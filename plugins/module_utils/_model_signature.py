@@ -1,0 +1,67 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenSSF Model Signing: the only file that imports model_signing, a library that only those who verify need.
+
+PRIVATE to the collection: no stable interface.
+The signature is a Sigstore bundle; what it covers is an in-toto statement, see
+https://github.com/sigstore/model-transparency/blob/main/docs/model_signing_format.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.llmstack.serving.plugins.module_utils._source_files import SourceError
+
+
+class LibraryMissing(Exception):
+    """model_signing, or something that it needs, is not installed; the cause says what."""
+
+
+def verify(src: str, paths: Sequence[str], signature: Mapping[str, Any]) -> None:
+    """Every one of these files (paths under src) is signed, by the one the task names, and has not changed since.
+
+    signature: the module's option of that name. Raises SourceError, LibraryMissing.
+    """
+    try:
+        from model_signing import verifying
+    except ImportError as error:
+        raise LibraryMissing from error
+    root = Path(src)
+    bundle = Path(signature["path"] or root / "model.sig")
+    try:
+        content = bundle.read_bytes()
+    except OSError as error:
+        raise SourceError(f"The signature {bundle} cannot be read ({error.strerror}), nothing was sent.") from error
+    config = verifying.Config()
+    if signature["public_key"]:
+        config.use_elliptic_key_verifier(public_key=signature["public_key"])
+    elif signature["certificate_chain"]:
+        config.use_certificate_verifier(certificate_chain=signature["certificate_chain"])
+    else:
+        trust = Path(signature["trust_config"]) if signature["trust_config"] else None
+        config.use_sigstore_verifier(
+            identity=signature["identity"], oidc_issuer=signature["identity_provider"], trust_config=trust
+        )
+    try:
+        # Files beside the model need not be signed; that all which are sent are is checked below.
+        config.set_ignore_unsigned_files(True).verify(root, bundle)
+    # The library does not say which exceptions it raises; whatever it is, the model is not verified.
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise SourceError(f"The signature {bundle} does not hold for {src}, nothing was sent: {reason}.") from error
+    signed = signed_paths(content)
+    unsigned = [path for path in paths if path not in signed and (root / path) != bundle]
+    if unsigned:
+        raise SourceError(f"The signature {bundle} does not cover {', '.join(unsigned[:5])}, nothing was sent.")
+
+
+def signed_paths(bundle: bytes) -> set[str]:
+    """The paths that a (verified) bundle covers."""
+    statement = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
+    return {resource["name"] for resource in statement["predicate"]["resources"]}

@@ -1,0 +1,111 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""S3 servers for the tests of uploads: a process each for the session, a bucket each for a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _retry
+from ansible_collections.llmstack.serving.plugins.modules import s3_model_upload
+from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, has_moto, moto, versitygw
+
+Upload = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with versitygw(tmp_path_factory.mktemp("versitygw")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if not has_moto():
+        pytest.skip("moto is not installed")
+    with moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(params=["gateway", "memory"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each implementation in turn."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def bucket() -> str:
+    """The name of a bucket that no other test uses; it does not exist yet."""
+    return f"models-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(autouse=True)
+def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No credentials, no proxy and no state of whoever runs the tests, and short pauses."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(_retry, "_FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model of one file in three parts of 5 MiB and some small ones."""
+    folder = tmp_path / "model"
+    (folder / "sub dir").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(os.urandom(11 * 1024 * 1024))
+    (folder / "config.json").write_text('{"model_type": "llama"}\n')
+    (folder / "sub dir" / "tökenizer+x.json").write_text("{}\n")
+    (folder / "empty.txt").write_text("")
+    # Files that have just changed are read again each time; these have settled.
+    time.sleep(0.15)
+    return folder
+
+
+@pytest.fixture
+def upload(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bucket: str, tmp_path: Path) -> Upload:
+    """Run the module in this process; returns what it prints, with the warnings as texts."""
+    warnings: list[str] = []
+    # ansible-core keeps warnings for the life of a process.
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda self, text: warnings.append(text))
+
+    def call(check: bool = False, **parameters: Any) -> dict[str, Any]:
+        arguments = {
+            "bucket": bucket,
+            "prefix": "llama",
+            "access_key": ACCESS_KEY,
+            "secret_key": SECRET_KEY,
+            "region": REGION,
+            "part_size": "5MiB",
+            "create_bucket": True,
+            "state_dir": str(tmp_path / "state"),
+            "_ansible_check_mode": check,
+            "_ansible_diff": True,
+            "_ansible_remote_tmp": "/tmp",
+            "_ansible_keep_remote_files": False,
+            **parameters,
+        }
+        present = {name: value for name, value in arguments.items() if value is not None}
+        with patch_module_args(present), pytest.raises(SystemExit):
+            s3_model_upload.main()
+        printed = capsys.readouterr().out
+        assert SECRET_KEY not in printed
+        result = {**json.loads(printed), "warnings": list(warnings)}
+        warnings.clear()
+        return result
+
+    return call

@@ -1,0 +1,273 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uploads through a proxy that breaks requests, and uploads that are killed.
+
+Every run ends complete and byte-identical, or failed without a manifest, and the next run completes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _retry
+from s3.faulty_proxy import KINDS, Asked, Proxy, proxy, seeded
+from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, content, stored
+from tools import checkout
+
+MANIFEST = ".llmstack-manifest.json"
+MIB = 1024 * 1024
+Upload = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def broken(gateway: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    monkeypatch.setattr(_retry, "_FIRST_PAUSE_SECONDS", 0.001)
+    with proxy(gateway.url) as running:
+        yield running
+
+
+def random_model(folder: Path, chance: random.Random) -> None:
+    """Files of all kinds of sizes, two of them in parts; what was there before is partly changed."""
+    folder.mkdir(exist_ok=True)
+    sizes = [chance.randint(0, 3000) for _number in range(chance.randint(1, 6))]
+    sizes += [5 * MIB + chance.randint(1, 2 * MIB), 10 * MIB + chance.randint(0, MIB)]
+    for number, size in enumerate(sizes):
+        if chance.random() < 0.7 or not (folder / f"{number}.bin").exists():
+            (folder / f"{number}.bin").write_bytes(chance.randbytes(size))
+
+
+def on_disk(gateway: Server, bucket: str) -> dict[str, bytes]:
+    assert gateway.directory
+    folder = gateway.directory / bucket / "llama"
+    return content(folder) if folder.exists() else {}
+
+
+def ended_well(gateway: Server, bucket: str, folder: Path) -> bool:
+    """Complete and byte-identical; otherwise there must be no manifest."""
+    found = on_disk(gateway, bucket)
+    manifest = found.pop(MANIFEST, None)
+    if manifest is None:
+        return False
+    listed = {entry["path"] for entry in json.loads(manifest)["files"]}
+    assert listed == set(content(folder))
+    assert {path: found[path] for path in listed} == content(folder)
+    return True
+
+
+def run_through_faults(
+    seed: int, gateway: Server, bucket: str, broken: Proxy, folder: Path, upload: Upload
+) -> tuple[int, int]:
+    """Two models one after the other at the same place, each until it is there: (failed runs, broken requests)."""
+    chance = random.Random(seed)
+    failures = 0
+    for _revision in range(2):
+        random_model(folder, chance)
+        broken.choose = seeded(chance.getrandbits(32), chance.uniform(0.05, 0.4))
+        for _attempt in range(3):
+            result = upload(src=str(folder), endpoint_url=broken.url, attempts=chance.randint(1, 6))
+            if result.get("failed"):
+                failures += 1
+                assert result["msg"].endswith(".")
+                assert "Traceback" not in result["msg"]
+                # It may have failed before it changed anything; then the old model is there, whole.
+                if "has no manifest now" in result["msg"]:
+                    assert MANIFEST not in on_disk(gateway, bucket)
+            else:
+                assert ended_well(gateway, bucket, folder)
+        broken.choose = lambda asked: (None, random.Random(0))
+        final = upload(src=str(folder), endpoint_url=broken.url)
+        assert not final.get("failed"), final["msg"]
+        assert ended_well(gateway, bucket, folder)
+    assert not gateway.client().list_multipart_uploads(Bucket=bucket).get("Uploads") or "lost answer" in broken.broken
+    return failures, len(broken.broken)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_faults_never_publish_half_a_model(
+    seed: int, gateway: Server, bucket: str, broken: Proxy, tmp_path: Path, upload: Upload
+) -> None:
+    _failures, faults = run_through_faults(seed, gateway, bucket, broken, tmp_path / "model", upload)
+    assert faults > 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 300))
+def test_two_hundred_seeds_of_faults_never_publish_half_a_model(
+    seed: int, gateway: Server, bucket: str, broken: Proxy, tmp_path: Path, upload: Upload
+) -> None:
+    run_through_faults(seed, gateway, bucket, broken, tmp_path / "model", upload)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_fault_of_each_kind_on_a_part_is_survived(
+    kind: str, gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    def second_part_once(asked: Asked) -> tuple[str | None, random.Random]:
+        hit = "partNumber=2" in asked.path and kind not in broken.broken
+        return (kind if hit else None), random.Random(1)
+
+    broken.choose = second_part_once
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert not result.get("failed"), result["msg"]
+    assert broken.broken == [kind]
+    assert ended_well(gateway, bucket, model)
+
+
+@pytest.mark.parametrize("kind", ["error in 200", "lost answer", "truncated", "busy"])
+def test_a_completion_that_fails_in_its_answer_is_survived(
+    kind: str, gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    def completion_once(asked: Asked) -> tuple[str | None, random.Random]:
+        hit = asked.method == "POST" and "uploadId=" in asked.path and kind not in broken.broken
+        return (kind if hit else None), random.Random(3)
+
+    broken.choose = completion_once
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert not result.get("failed"), result["msg"]
+    assert broken.broken == [kind]
+    assert ended_well(gateway, bucket, model)
+
+
+def test_an_error_in_a_200_that_stays_is_an_error(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    def always(asked: Asked) -> tuple[str | None, random.Random]:
+        hit = asked.method == "POST" and "uploadId=" in asked.path
+        return ("error in 200" if hit else None), random.Random(3)
+
+    broken.choose = always
+    result = upload(src=str(model), endpoint_url=broken.url, attempts=2)
+    assert result["failed"]
+    assert "has no manifest now" in result["msg"]
+    assert MANIFEST not in on_disk(gateway, bucket)
+
+
+def test_the_next_run_sends_only_what_is_missing(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    broken.choose = lambda asked: ("reset" if "partNumber=3" in asked.path else None, random.Random(5))
+    failed = upload(src=str(model), endpoint_url=broken.url, attempts=2, concurrency=1)
+    assert failed["failed"]
+    assert "Parts of model.safetensors are kept" in failed["msg"]
+    assert stored(gateway, bucket).keys() & {MANIFEST, "model.safetensors"} == set()
+    broken.choose = lambda asked: (None, random.Random(0))
+    broken.asked.clear()
+    result = upload(src=str(model), endpoint_url=broken.url)
+    parts = [asked for asked in broken.asked if "partNumber=" in asked.path and "uploadId=" in asked.path]
+    sent = [asked for asked in parts if asked.length_bytes > 100]
+    assert [asked.length_bytes for asked in sent] == [MIB]
+    assert result["bytes_sent"] == MIB + sum(len(body) for path, body in content(model).items() if "safe" not in path)
+    assert ended_well(gateway, bucket, model)
+
+
+def test_parts_of_another_content_are_not_taken_over(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    broken.choose = lambda asked: ("reset" if "partNumber=3" in asked.path else None, random.Random(5))
+    assert upload(src=str(model), endpoint_url=broken.url, attempts=1)["failed"]
+    (model / "model.safetensors").write_bytes(os.urandom(11 * MIB))
+    broken.choose = lambda asked: (None, random.Random(0))
+    assert upload(src=str(model), endpoint_url=broken.url)["changed"] is True
+    assert ended_well(gateway, bucket, model)
+
+
+def test_absent_aborts_what_an_upload_left_and_leaves_uploads_of_others(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    broken.choose = lambda asked: ("reset" if "partNumber=3" in asked.path else None, random.Random(5))
+    assert upload(src=str(model), endpoint_url=broken.url, attempts=1)["failed"]
+    broken.choose = lambda asked: (None, random.Random(0))
+    client = gateway.client()
+    foreign = client.create_multipart_upload(Bucket=bucket, Key="llama/of-others.bin")["UploadId"]
+    assert len(client.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 2
+    upload(endpoint_url=broken.url, state="absent")
+    assert [item["UploadId"] for item in client.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [foreign]
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert any("does not know as its own" in warning for warning in result["warnings"])
+    assert [item["UploadId"] for item in client.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [foreign]
+
+
+def test_a_file_that_changes_while_it_is_sent_fails_the_run(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    def change_at_the_second_part(asked: Asked) -> tuple[str | None, random.Random]:
+        if "partNumber=2" in asked.path:
+            with (model / "model.safetensors").open("r+b") as file:
+                file.write(b"changed")
+        return None, random.Random(0)
+
+    broken.choose = change_at_the_second_part
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert result["failed"]
+    assert "model.safetensors changed while it was read" in result["msg"]
+    assert MANIFEST not in on_disk(gateway, bucket)
+
+
+def test_refusals_are_not_repeated(gateway: Server, model: Path, broken: Proxy, upload: Upload) -> None:
+    result = upload(src=str(model), endpoint_url=broken.url, secret_key="wrong-key-of-the-tests")
+    assert result["failed"]
+    assert len(broken.asked) == 1
+
+
+def kill_and_run_again(
+    moment_seconds: float, gateway: Server, bucket: str, model: Path, tmp_path: Path, upload: Upload
+) -> bool:
+    """Kill the module's process at a moment after its first request; whether it was killed before it ended."""
+    arguments = {
+        "src": str(model),
+        "bucket": bucket,
+        "prefix": "llama",
+        "endpoint_url": gateway.url,
+        "access_key": ACCESS_KEY,
+        "secret_key": SECRET_KEY,
+        "region": REGION,
+        "part_size": "5MiB",
+        "create_bucket": True,
+        "bandwidth_limit": "12MiB",
+        "state_dir": str(tmp_path / "state"),
+    }
+    (tmp_path / "arguments.json").write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+    module = "ansible_collections.llmstack.serving.plugins.modules.s3_model_upload"
+    environment = {**os.environ, "PYTHONPATH": str(checkout.ROOT / "playbooks" / "collections")}
+    command = [sys.executable, "-m", module, str(tmp_path / "arguments.json")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert gateway.directory
+        while process.poll() is None and not (gateway.directory / bucket).exists():
+            time.sleep(0.005)
+        time.sleep(moment_seconds)
+        process.kill()
+        printed = process.stdout.read() if process.stdout else ""
+    ended = '"changed": true' in printed
+    assert ended_well(gateway, bucket, model) or not ended
+    result = upload(src=str(model), endpoint_url=gateway.url)
+    assert not result.get("failed"), result["msg"]
+    assert ended_well(gateway, bucket, model)
+    assert not gateway.client().list_multipart_uploads(Bucket=bucket).get("Uploads")
+    return not ended
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_upload_is_completed_by_the_next_run(
+    seed: int, gateway: Server, bucket: str, model: Path, tmp_path: Path, upload: Upload
+) -> None:
+    moment_seconds = random.Random(seed).uniform(0.1, 0.7)
+    assert kill_and_run_again(moment_seconds, gateway, bucket, model, tmp_path, upload)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10, 20))
+def test_ten_more_killed_uploads_are_completed_by_the_next_run(
+    seed: int, gateway: Server, bucket: str, model: Path, tmp_path: Path, upload: Upload
+) -> None:
+    kill_and_run_again(random.Random(seed).uniform(0, 1.5), gateway, bucket, model, tmp_path, upload)

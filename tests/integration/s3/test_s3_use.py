@@ -1,0 +1,215 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uploads as users start them: from a playbook, with credentials from where AWS tools look, with signatures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _model_upload, _progress
+from s3.faulty_proxy import Asked, proxy
+from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, stored
+from tools import checkout
+
+Upload = Callable[..., dict[str, Any]]
+NO_KEYS = {"access_key": None, "secret_key": None}
+
+
+def playbook(folder: Path, parameters: dict[str, Any], *options: str, **environment: str) -> str:
+    """Run the module from a playbook; everything that was printed."""
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": sys.executable},
+        "tasks": [{"llmstack.serving.s3_model_upload": parameters}],
+    }
+    (folder / "play.yml").write_text(json.dumps([play]))
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    variables |= {"ANSIBLE_COLLECTIONS_PATH": str(checkout.ROOT / "playbooks" / "collections"), **environment}
+    # The interpreter of the tests need not be the one whose ansible-playbook is first in PATH.
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", str(folder / "play.yml"), *options]
+    done = subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def test_a_playbook_shows_no_secret_even_at_vvv(gateway: Server, bucket: str, model: Path, tmp_path: Path) -> None:
+    parameters = {
+        "src": str(model),
+        "bucket": bucket,
+        "prefix": "llama",
+        "create_bucket": True,
+        "endpoint_url": gateway.url,
+        "region": REGION,
+        "access_key": ACCESS_KEY,
+        "secret_key": SECRET_KEY,
+        "state_dir": str(tmp_path / "state"),
+    }
+    printed = playbook(tmp_path, parameters, "-vvv", "--diff")
+    assert "changed=1" in printed
+    assert "failed=0" in printed
+    assert SECRET_KEY not in printed
+    assert "X-Amz-Signature" not in printed
+    refused = playbook(tmp_path, parameters | {"secret_key": "quite-another-secret"}, "-vvv")
+    assert "refuses the signature" in refused
+    assert "quite-another-secret" not in refused
+
+
+def test_a_long_upload_shows_progress(
+    gateway: Server, bucket: str, model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_model_upload, "_PROGRESS_EVERY_SECONDS", 0.2)
+    monkeypatch.setenv(_progress.FILE_VARIABLE, str(tmp_path / "progress"))
+    upload(src=str(model), endpoint_url=gateway.url, bandwidth_limit="16MiB")
+    lines = (tmp_path / "progress").read_text().splitlines()
+    assert lines
+    for line in lines:
+        assert line.startswith(f"s3://{bucket}/llama: ")
+        assert " of 4 files, " in line
+        assert " GB, " in line
+        assert " MB/s" in line
+
+
+def test_credentials_come_from_the_environment(
+    gateway: Server, model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.url)
+    result = upload(src=str(model), region=None, **NO_KEYS)
+    assert result["changed"] is True
+
+
+def test_credentials_come_from_a_profile(gateway: Server, model: Path, upload: Upload, tmp_path: Path) -> None:
+    keys = f"aws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
+    (tmp_path / "aws-credentials").write_text(f"[staging]\n{keys}")
+    result = upload(src=str(model), endpoint_url=gateway.url, profile="staging", **NO_KEYS)
+    assert result["changed"] is True
+
+
+def test_keys_of_the_task_win_over_a_profile_of_the_environment(
+    gateway: Server, model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "of-somebody-else")
+    result = upload(src=str(model), endpoint_url=gateway.url)
+    assert not result.get("failed"), result["msg"]
+
+
+def test_credentials_that_expire_on_the_way_are_looked_for_again(
+    gateway: Server, bucket: str, model: Path, upload: Upload, tmp_path: Path
+) -> None:
+    """A helper process rewrites the shared file while the upload runs, as SSO and vault agents do."""
+    path = tmp_path / "aws-credentials"
+    good = f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
+    path.write_text(good)
+    expired = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+    with proxy(gateway.url) as running:
+
+        def expire_once(asked: Asked) -> tuple[str | None, Any]:
+            hit = "partNumber=2" in asked.path and "expired" not in running.broken
+            return ("expired" if hit else None), None
+
+        running.answers["expired"] = (400, expired)
+        running.choose = expire_once
+        result = upload(src=str(model), endpoint_url=running.url, **NO_KEYS)
+    assert not result.get("failed"), result["msg"]
+    assert running.broken == ["expired"]
+    assert stored(gateway, bucket)["model.safetensors"] == (model / "model.safetensors").read_bytes()
+
+
+def test_credentials_that_stay_expired_are_an_error(gateway: Server, model: Path, upload: Upload) -> None:
+    expired = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+    with proxy(gateway.url) as running:
+        running.answers["expired"] = (400, expired)
+        running.choose = lambda asked: ("expired", None)
+        result = upload(src=str(model), endpoint_url=running.url)
+    assert result["msg"] == "Cannot list the bucket: the session credentials have expired: get new ones."
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> ec.EllipticCurvePrivateKey:
+    if not importlib.util.find_spec("model_signing") or not importlib.util.find_spec("OpenSSL"):
+        pytest.skip("model-signing is not installed (requirements/optional.in)")
+    made = ec.generate_private_key(ec.SECP256R1())
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (tmp_path / "key.pem").write_bytes(made.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    public = made.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "public.pem").write_bytes(public)
+    return made
+
+
+@pytest.fixture
+def signed(model: Path, key: ec.EllipticCurvePrivateKey, tmp_path: Path) -> dict[str, Any]:
+    """The option for a model that has just been signed."""
+    from model_signing import hashing, signing
+
+    ignored = hashing.Config().set_ignored_paths(paths=[model / "model.sig"])
+    signer = signing.Config().use_elliptic_key_signer(private_key=tmp_path / "key.pem")
+    signer.set_hashing_config(ignored).sign(model, model / "model.sig")
+    return {"public_key": str(tmp_path / "public.pem")}
+
+
+def test_a_signed_model_is_sent(
+    gateway: Server, bucket: str, model: Path, signed: dict[str, Any], upload: Upload
+) -> None:
+    result = upload(src=str(model), endpoint_url=gateway.url, signature=signed)
+    assert not result.get("failed"), result["msg"]
+    assert "model.sig" in stored(gateway, bucket)
+
+
+def test_a_signed_model_that_was_changed_is_not_sent(
+    gateway: Server, bucket: str, model: Path, signed: dict[str, Any], upload: Upload
+) -> None:
+    (model / "config.json").write_text('{"auto_map": "evil"}')
+    result = upload(src=str(model), endpoint_url=gateway.url, signature=signed)
+    assert "does not hold" in result["msg"]
+    assert "nothing was sent" in result["msg"]
+    assert "config.json" in result["msg"]
+    assert bucket not in [entry["Name"] for entry in gateway.client().list_buckets()["Buckets"]]
+
+
+def test_a_file_that_the_signature_does_not_cover_is_not_sent(
+    gateway: Server, model: Path, signed: dict[str, Any], upload: Upload
+) -> None:
+    (model / "modeling_llama.py").write_text("import os")
+    result = upload(src=str(model), endpoint_url=gateway.url, signature=signed)
+    assert "does not cover modeling_llama.py, nothing was sent" in result["msg"]
+    left_out = upload(src=str(model), endpoint_url=gateway.url, signature=signed, exclude=["*.py"])
+    assert not left_out.get("failed"), left_out["msg"]
+
+
+def test_the_signature_of_somebody_else_is_not_accepted(
+    gateway: Server, model: Path, signed: dict[str, Any], upload: Upload, tmp_path: Path
+) -> None:
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = other.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "other.pem").write_bytes(pem)
+    result = upload(src=str(model), endpoint_url=gateway.url, signature={"public_key": str(tmp_path / "other.pem")})
+    assert "does not hold" in result["msg"]
+
+
+def test_a_missing_signature_is_said(gateway: Server, model: Path, key: object, upload: Upload, tmp_path: Path) -> None:
+    result = upload(src=str(model), endpoint_url=gateway.url, signature={"public_key": str(tmp_path / "public.pem")})
+    assert "model.sig cannot be read" in result["msg"]
+
+
+def test_without_the_library_a_signature_is_an_error_that_names_it(
+    gateway: Server, model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    result = upload(src=str(model), endpoint_url=gateway.url, signature={"public_key": "/k.pem"})
+    assert "model-signing" in result["msg"]
+    assert result["failed"]
