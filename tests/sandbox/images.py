@@ -99,7 +99,7 @@ def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pa
 
 
 def _cuda(layer, binaries: dict[str, pathlib.Path]) -> list[Image]:  # type: ignore[no-untyped-def]
-    """The image that sees a healthy GPU, and a tag sandbox-<fault> for each fault that nvidia-smi can be told to show."""
+    """The image that sees a healthy GPU, and a tag sandbox-<fault> for each fault that nvidia-smi can show."""
     tools = [layer("nvidia-smi", {"/usr/bin/nvidia-smi": binaries["nvidia-smi"]})]
     healthy = Image(f"docker.io/nvidia/cuda:{CUDA_TAG}", tools, ["nvidia-smi"])
     faults = json.loads((go.GO_MODULES / "tools" / "nvidia-smi" / "faults.json").read_text())
