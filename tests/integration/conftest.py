@@ -16,6 +16,7 @@ import pytest
 
 from sandbox.kube import Cluster
 from tools import checkout
+from tools.playbook import ansible_playbook
 
 ENDPOINTS = checkout.ROOT / ".sandbox" / "endpoints.json"
 
@@ -40,6 +41,14 @@ def real_node(sandbox: dict[str, Any]) -> None:
 def cluster(sandbox: dict[str, Any]) -> Cluster:
     """The API server, asked without the collection's own code."""
     return Cluster(Path(sandbox["kubeconfig"]))
+
+
+@pytest.fixture(scope="session")
+def kserve(cluster: Cluster, real_node: None) -> None:
+    """KServe, installed by the collection's own roles if it is not there yet."""
+    if cluster.request("GET", "/apis/serving.kserve.io/v1beta1")[0] != 200:
+        done = ansible_playbook("-i", "inventories/local", "playbooks/install.yml")
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.kube import Cluster
+from tools.playbook import writes
 from tools.run_module import run_module
 
 Apply = Callable[..., dict[str, Any]]
@@ -117,14 +118,9 @@ def of_module(events: list[dict[str, Any]], namespace: str) -> list[dict[str, An
     ]
 
 
-def writes(events: list[dict[str, Any]], namespace: str) -> list[str]:
-    """Mutating requests of the module that were no dry runs, as VERB PATH."""
-    return [
-        f"{event['verb']} {event['requestURI'].partition('?')[0]}"
-        for event in of_module(events, namespace)
-        if event["verb"] in ("create", "update", "patch", "delete", "deletecollection")
-        and "dryRun=All" not in event["requestURI"]
-    ]
+def writes_to(events: list[dict[str, Any]], namespace: str) -> list[str]:
+    """What the module changed in a namespace, as `verb path`."""
+    return [write.partition("?")[0] for write in writes(of_module(events, namespace))]
 
 
 def test_twelve_step_cycle(apply: Apply, namespace: str, audit: Callable[[], list[dict[str, Any]]]) -> None:
@@ -139,7 +135,7 @@ def test_twelve_step_cycle(apply: Apply, namespace: str, audit: Callable[[], lis
     for step, definition, state, expected, repeated in steps:
         for expectation in (expected, repeated):
             checked = apply(definition, state=state, check=True)
-            assert writes(audit(), namespace) == written, f"check mode wrote at step {step}"
+            assert writes_to(audit(), namespace) == written, f"check mode wrote at step {step}"
             assert actions(checked) == [expectation], step
             done = apply(definition, state=state)
             assert actions(done) == [expectation], step
@@ -147,7 +143,7 @@ def test_twelve_step_cycle(apply: Apply, namespace: str, audit: Callable[[], lis
             assert checked.get("diff") == done.get("diff"), "check mode and run show the same diff"
             if expectation != "unchanged":
                 written.append(f"{'delete' if state == 'absent' else 'patch'} {path}")
-            assert writes(audit(), namespace) == written, step
+            assert writes_to(audit(), namespace) == written, step
 
 
 def test_no_op_needs_at_most_four_requests(

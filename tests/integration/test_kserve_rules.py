@@ -5,27 +5,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from sandbox.kube import Cluster
 from tools.kserve_cases import CASES, Case
 
 
+@pytest.mark.usefixtures("kserve")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_webhook_agrees(case: Case, cluster: Cluster, kserve: None) -> None:
+def test_webhook_agrees(case: Case, cluster: Cluster) -> None:
     name = case.manifest["metadata"]["name"]
     path = f"/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices/{name}?fieldManager=test&dryRun=All"
     status, answer = cluster.request("PATCH", path, case.manifest, "application/apply-patch+yaml")
     assert (status >= 400) == case.by_webhook, answer
     if status >= 400:
         assert "denied the request" in answer["message"] or "invalid" in answer["message"].lower(), answer
-
-
-@pytest.fixture
-def kserve(cluster: Cluster) -> Any:
-    """KServe, installed by the collection's role."""
-    status, _answer = cluster.request("GET", "/apis/serving.kserve.io/v1beta1")
-    if status != 200:
-        pytest.skip("UNPROVEN: KServe is not on the sandbox (`make site` installs it)")
