@@ -119,7 +119,9 @@ def on_cluster(model: Model, settings: Settings, nodes: Sequence[Node]) -> dict[
             )
             verdict["status"] = "warn" if verdict["status"] == "pass" else verdict["status"]
         if not all(node.counted for node in members):
-            verdict["warnings"].append(f"{gpu.product}: what pods have taken is not known; all GPUs are taken for free.")
+            verdict["warnings"].append(
+                f"{gpu.product}: what pods have taken is not known; all GPUs are taken for free."
+            )
             verdict["status"] = "warn" if verdict["status"] == "pass" else verdict["status"]
         verdicts.append({**verdict, "gpu": gpu.product, "gpus_needed": _model_fit.gpus(settings)})
     order = {"pass": 0, "warn": 1, "fail": 2}
