@@ -384,7 +384,8 @@ class ModelUpload:
 
     def _complete(self, upload: _Multipart) -> None:
         file, key = upload.file, self._key(upload.file.path)
-        assert upload.digests and upload.id
+        if not (upload.digests and upload.id):
+            raise AssertionError("an upload is completed after its last part")
         checksum = upload.digests.result().checksums[self._algorithm]
         self._bucket.complete(key, upload.id, self._algorithm, checksum, upload.done)
         upload.completed = True

@@ -43,7 +43,7 @@ def test_make_site_survives_being_killed_anywhere(tmp_path: Path) -> None:
     assert prepared.communicate()[0] is not None
     assert prepared.returncode == 0
     try:
-        for _ in range(KILLS):
+        for _kill in range(KILLS):
             # From the first second to well after the playbook began: a whole run takes about two minutes.
             moment = source.uniform(1, 100)
             run = make(folder, "site")

@@ -24,7 +24,7 @@ import urllib.error
 import urllib.request
 
 from .layout import CHECKOUT, Layout, Ranges, cache_directory
-from .plan import Plan, Process
+from .plan import KUBELET_DIRECTORY, Plan, Process
 
 READY_TIMEOUT_SECONDS = 120
 PR_SET_PDEATHSIG = 1
@@ -136,6 +136,7 @@ def _run(*command: str) -> None:
 
 
 def _prepare_namespaces(layout: Layout, ranges: Ranges) -> None:
+    _make_control_groups(layout)
     _wait_for_link()
     for command in (
         ("ip", "link", "set", "lo", "up"),
@@ -148,6 +149,8 @@ def _prepare_namespaces(layout: Layout, ranges: Ranges) -> None:
     # What the node writes outside its own directories goes to memory of this mount namespace, never to the host.
     for directory in ("/run", "/var/log", "/var/lib"):
         _hide(pathlib.Path(directory), keep=(CHECKOUT, layout.root, cache_directory()))
+    # At its usual, short place: a checkout may lie so deep that the kubelet's sockets would have too long a name.
+    _bind(layout.node / "kubelet", pathlib.Path(KUBELET_DIRECTORY))
     settings = pathlib.Path("/run/kernel-settings")
     for name, value in KERNEL_SETTINGS.items():
         copy = settings / name
@@ -156,12 +159,30 @@ def _prepare_namespaces(layout: Layout, ranges: Ranges) -> None:
         _run("mount", "--bind", str(copy), f"/proc/sys/{name}")
 
 
+def _make_control_groups(layout: Layout) -> None:
+    """The groups below which the kubelet puts its pods: one in every hierarchy of version 1, one for version 2."""
+    hierarchies = [path.parent for path in pathlib.Path("/sys/fs/cgroup").glob("*/cgroup.procs")]
+    version_2 = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    for hierarchy in [pathlib.Path("/sys/fs/cgroup")] if version_2 else hierarchies:
+        group = hierarchy / layout.name
+        group.mkdir(exist_ok=True)
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            # Version 1 lets no process into a group where these are empty, and children do not inherit them.
+            if (hierarchy / setting).exists():
+                (group / setting).write_text((hierarchy / setting).read_text())
+
+
 def _wait_for_link() -> None:
     deadline = time.monotonic() + 30
     while subprocess.run(["ip", "link", "show", "eth0"], capture_output=True, check=False).returncode:
         if time.monotonic() > deadline:
             raise SystemExit("the link to the host did not appear within 30 s")
         time.sleep(0.05)
+
+
+def _bind(source: pathlib.Path, target: pathlib.Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    _run("mount", "--bind", str(source), str(target))
 
 
 def _hide(directory: pathlib.Path, keep: tuple[pathlib.Path, ...]) -> None:

@@ -98,7 +98,7 @@ def has_link(layout: Layout) -> bool:
 
 
 def remove_link(layout: Layout) -> None:
-    """Its namespace's end takes the link along; this is for a link whose namespace never came to be."""
+    """Its namespace's end would take the link along, but connections that nobody closes any more can delay that end."""
     if has_link(layout):
         subprocess.run(["ip", "link", "delete", layout.name], capture_output=True, check=False)
 

@@ -195,8 +195,6 @@ def _remove(layout: Layout) -> None:
             os.kill(holder, signal.SIGKILL)
         wait_until("The end of the sandbox's processes", lambda: _holder(layout) is None, 20, 0.05)
     if host.is_superuser():
-        with contextlib.suppress(SandboxError):
-            wait_until("The end of the link", lambda: not host.has_link(layout), 10, 0.05)
         host.remove_link(layout)
         wait_until("The end of its control groups", lambda: _groups_removed(layout), 20, 0.1)
     if layout.root.exists():

@@ -23,6 +23,8 @@ REGION = "us-east-1"
 API_PORT = 6443
 REGISTRY_PORT = 5000
 S3_PORT = 7070
+# Inside the node's own mount namespace.
+KUBELET_DIRECTORY = "/var/lib/kubelet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -338,7 +340,7 @@ class _Writer:
             address: {self.address}
             failCgroupV1: false
             cgroupDriver: cgroupfs
-            cgroupsPerQOS: false
+            # Pods below a group of our own: of a group that all share nobody could say whose the left-overs are.
             cgroupRoot: /{self.layout.name}
             enforceNodeAllocatable: []
             containerRuntimeEndpoint: unix:///run/containerd.sock
@@ -375,7 +377,7 @@ class _Writer:
                     str(self.binaries["kubelet"]),
                     f"--config={kubelet_configuration}",
                     f"--kubeconfig={kubelet}",
-                    f"--root-dir={node}/kubelet",
+                    f"--root-dir={KUBELET_DIRECTORY}",
                     "--hostname-override=sandbox",
                     f"--node-ip={self.address}",
                     "--node-labels=nvidia.com/gpu.present=true",

@@ -182,7 +182,9 @@ def test_preflight_asks_for_the_python_packages_that_are_declared() -> None:
 def test_an_inventory_sets_only_variables_that_a_role_reads(inventory: str) -> None:
     known = {name for role in ROLES for name in specification(role)["main"]["options"]}
     known |= set(load(ROOT / "roles" / "preflight" / "vars" / "main.yml")["__preflight_collection_variables"])
-    known |= {"ansible_connection", "ansible_python_interpreter"} | ({"sandbox"} if inventory == "local" else set())
+    known |= {"ansible_connection", "ansible_pipelining", "ansible_python_interpreter"} | (
+        {"sandbox"} if inventory == "local" else set()
+    )
     folder = ROOT / "inventories" / inventory
     for path in [*folder.glob("group_vars/*.yml"), *folder.glob("host_vars/*.yml")]:
         assert set(load(path)) <= known, path
@@ -512,7 +514,7 @@ JUDGED: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.fixture(scope="module")
 def validation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     cases = {name: {**SERVED, **changes} for name, (changes, _statuses) in JUDGED.items()}
-    expression = "{'report': __validation_report, 'summary': __validation_summary}"
+    expression = "{'report': __validation_report, 'summary': __validation_summary, 'targets': __validation_targets}"
     return evaluate_cases(tmp_path_factory.mktemp("validation"), cases, expression)
 
 
@@ -525,10 +527,13 @@ def test_validation_judges_the_answers(validation: dict[str, Any], case: str) ->
     assert validation[case]["summary"][-1] == f"Report:   /reports/{case}-validation.json"
 
 
-def test_the_printed_curl_command_is_one_that_a_shell_understands(validation: dict[str, Any]) -> None:
-    [line] = [line for line in validation["quoted-prompt"]["summary"] if line.startswith("Try it:")]
+def test_the_printed_curl_command_works_as_printed(validation: dict[str, Any]) -> None:
+    case = validation["quoted-prompt"]
+    [line] = [line for line in case["summary"] if line.startswith("Try it:")]
+    assert json.dumps(line) == f'"{line}"', "Ansible prints JSON: nothing in it may need escaping"
     words = shlex.split(line.removeprefix("Try it:"))
     assert words[:3] == ["curl", "-sS", "http://10.1.2.3/v1/chat/completions"]
     assert "Host: chat-models.example.com" in words
-    body = json.loads(words[words.index("-d") + 1])
-    assert body["messages"] == [{"role": "user", "content": 'It\'s "quoted"?'}]
+    [target] = case["targets"]
+    assert words[-2:] == ["-d", f"@{target['request_path']}"]
+    assert target["request"]["messages"] == [{"role": "user", "content": 'It\'s "quoted"?'}]

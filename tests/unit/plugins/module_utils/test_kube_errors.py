@@ -58,7 +58,7 @@ def test_namespace_in_deletion_is_told_apart_from_permissions() -> None:
 )
 def test_three_meanings_of_404(details: dict[str, str], kind: type, text: str) -> None:
     found = error(404, "not found", "NotFound", **details)
-    assert type(found) is kind
+    assert found.__class__ is kind, "a more general meaning is another one"
     assert text in str(found)
 
 
