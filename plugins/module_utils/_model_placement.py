@@ -73,7 +73,7 @@ def _of_node(entry: dict[str, Any]) -> list[Node]:
     for unit, memory_mib, free, allocatable in units:
         gpu = _gpu_types.described(unit, int(memory_mib) if memory_mib else None, parsed)
         # Where pods could not be listed, all that is healthy is taken for free, and said so.
-        amount = int(allocatable if free is None else free)
+        amount = int((allocatable if free is None else free) or 0)
         if gpu is None or amount < 1:
             continue
         if sharing == "mps":
