@@ -270,7 +270,10 @@ class ModelUpload:
                 return True
             if look == "manifest" and entry is not None:
                 name = next((name for name in ("sha256", *_checksums.available()) if name in entry), None)
-                if name is None or self._digest(file, name)[name] != entry[name]:
+                if name is None:
+                    # Written where a library was installed that is not here.
+                    look = "server"
+                elif self._digest(file, name)[name] != entry[name]:
                     return True
             if look == "server" or self._request.reread:
                 stored = self._bucket.stored(self._key(file.path))
@@ -426,13 +429,15 @@ class ModelUpload:
         self._abort_unfinished([path for path in self._journal.unfinished if path not in big])
         total_bytes = sum(file.size_bytes for file in files)
         readers = ThreadPoolExecutor(max(1, min(self._request.concurrency, os.cpu_count() or 1)))
-        ended = threading.Event()
-        reporter = threading.Thread(target=self._show_progress, args=(len(files), total_bytes, ended), daemon=True)
-        reporter.start()
+
+        def so_far(seconds: float) -> str:
+            done = (self._files_done, len(files), self._bytes_sent, self._bytes_resumed)
+            return _upload_plan.progress(*done, total_bytes, seconds)
+
         try:
-            self._in_parallel(self._sending(files, readers))
+            with self._reported(so_far):
+                self._in_parallel(self._sending(files, readers))
         finally:
-            ended.set()
             readers.shutdown(cancel_futures=True)
 
     def _sending(self, files: Sequence[SourceFile], readers: ThreadPoolExecutor) -> Iterator[Callable[[], None]]:
@@ -619,21 +624,48 @@ class ModelUpload:
         with self._lock:
             self._files_done += 1
 
-    def _show_progress(self, files: int, total_bytes: int, ended: threading.Event) -> None:
-        begin = time.monotonic()
-        while not ended.wait(_PROGRESS_EVERY_SECONDS):
-            with self._lock:
-                done_files, sent, resumed = self._files_done, self._bytes_sent, self._bytes_resumed
-            seconds = time.monotonic() - begin
-            self._report(
-                f"{self._uri}: {_upload_plan.progress(done_files, files, sent, resumed, total_bytes, seconds)}"
-            )
+    @contextlib.contextmanager
+    def _reported(self, so_far: Callable[[float], str]) -> Iterator[None]:
+        """Say every now and then how far it is; so_far(seconds since the beginning) is called with the lock held."""
+        ended, begin = threading.Event(), time.monotonic()
+
+        def report() -> None:
+            while not ended.wait(_PROGRESS_EVERY_SECONDS):
+                with self._lock:
+                    text = so_far(time.monotonic() - begin)
+                self._report(f"{self._uri}: {text}")
+
+        reporter = threading.Thread(target=report, daemon=True)
+        reporter.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            reporter.join()
 
     # Threads
 
     def _each(self, files: Sequence[SourceFile], function: Callable[[SourceFile], Any]) -> list[Any]:
-        with ThreadPoolExecutor(self._request.concurrency) as pool:
-            return list(pool.map(function, files))
+        """The results of a function that may read the files, in order; the first failure is raised."""
+        compared = 0
+
+        def counted(file: SourceFile) -> Any:
+            nonlocal compared
+            result = function(file)
+            with self._lock:
+                compared += 1
+            return result
+
+        with (
+            self._reported(lambda seconds: f"{compared} of {len(files)} files compared"),
+            ThreadPoolExecutor(self._request.concurrency) as pool,
+        ):
+            try:
+                return list(pool.map(counted, files))
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def _in_parallel(self, steps: Iterable[Callable[[], None]]) -> None:
         """Run the steps with the wanted concurrency; the first failure stops all and is raised."""

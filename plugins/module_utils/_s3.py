@@ -178,6 +178,7 @@ class Bucket:
         self._attempts = attempts
         self._wait: Callable[[float], object] = time.sleep
         self._answered = False
+        self._knows_whole = False
         self._renewed = -_RENEWAL_LASTS_SECONDS
         self._lock = threading.Lock()
         try:
@@ -247,15 +248,19 @@ class Bucket:
 
     # Requests
 
-    def _call(self, action: str, operation: str, *, read_bytes: int | None = None, **parameters: Any) -> Any:
-        """One request, again if it failed for a reason that may pass; of a body at most `read_bytes`. Raises S3Error."""
+    def _call(self, action: str, operation: str, **parameters: Any) -> Any:
+        """One request, again if it failed for a reason that may pass. Raises S3Error."""
+        return self._call_and_read(None, action, operation, **parameters)
+
+    def _call_and_read(self, limit_bytes: int | None, action: str, operation: str, **parameters: Any) -> Any:
+        """As _call, but of the object's content at most `limit_bytes` are read."""
 
         def once() -> Any:
             client = self._client
             try:
                 answer = getattr(client, operation)(Bucket=self.name, **parameters)
                 if operation == "get_object":
-                    answer["Body"] = answer["Body"].read(read_bytes)
+                    answer["Body"] = answer["Body"].read(limit_bytes)
             except botocore.exceptions.ClientError as error:
                 detail = error.response.get("Error", {})
                 code, message = str(detail.get("Code")), str(detail.get("Message", ""))
@@ -350,7 +355,8 @@ class Bucket:
             return b""
         wanted = f"bytes={offset}-{offset + length - 1}"
         # A server that ignores ranges would send everything: no more than asked for is taken from the connection.
-        return bytes(self._call(f"read {key}", "get_object", read_bytes=length, Key=key, Range=wanted)["Body"])
+        answer = self._call_and_read(length, f"read {key}", "get_object", Key=key, Range=wanted)
+        return bytes(answer["Body"])
 
     def write(self, key: str, content: bytes, content_type: str, algorithm: str, options: ObjectOptions) -> None:
         """Store a small object. Raises S3Error."""
@@ -462,7 +468,10 @@ class Bucket:
             if "ChecksumType" in self._client.meta.service_model.shape_for("CreateMultipartUploadRequest").members:
                 checksum["ChecksumType"] = "FULL_OBJECT"
         action = f"begin the upload of {key}"
-        return str(self._call(action, "create_multipart_upload", Key=key, **checksum, **options.request())["UploadId"])
+        answer = self._call(action, "create_multipart_upload", Key=key, **checksum, **options.request())
+        # Servers that only know checksums of checksums must not be given the whole file's at the end.
+        self._knows_whole = answer.get("ChecksumType") == "FULL_OBJECT"
+        return str(answer["UploadId"])
 
     def uploaded(self, key: str, upload: str, algorithm: str) -> dict[int, tuple[int, str, str]] | None:
         """Part number -> (size in bytes, ETag, checksum) of an unfinished upload; None if it is gone. Raises S3Error."""
@@ -491,7 +500,7 @@ class Bucket:
         return [(item["Key"], item["UploadId"]) for item in page.get("Uploads", [])]
 
     def complete(
-        self, key: str, upload: str, algorithm: str, checksum: str | None, done: Iterable[tuple[int, str, str]]
+        self, key: str, upload: str, algorithm: str, checksum: str, done: Iterable[tuple[int, str, str]]
     ) -> bool:
         """Join the parts (number, ETag, checksum); checksum is the whole file's.
 
@@ -503,7 +512,7 @@ class Bucket:
             if algorithm != "md5":
                 listed[-1][_parameter(algorithm)] = part_checksum
         whole: dict[str, Any] = {}
-        if algorithm != "md5" and checksum:
+        if algorithm != "md5" and self._knows_whole:
             whole = {_parameter(algorithm): checksum, "ChecksumType": "FULL_OBJECT"}
         parameters = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": listed}, **whole}
         try:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,10 +103,13 @@ def machine() -> Machine:
 
 
 @pytest.fixture
-def copy(machine: Machine, tmp_path: Path) -> Iterator[Copy]:
-    second = Copy(tmp_path / "checkout")
-    yield second
-    second.run("down")
+def copy(machine: Machine) -> Iterator[Copy]:
+    # Not below pytest's own folder: that is closed to other users, and one test is another user.
+    with tempfile.TemporaryDirectory(prefix="llmstack-") as folder:
+        Path(folder).chmod(0o755)
+        second = Copy(Path(folder) / "checkout")
+        yield second
+        second.run("down")
 
 
 def assert_unchanged(machine: Machine) -> None:

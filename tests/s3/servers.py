@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
 import socket
@@ -28,6 +29,13 @@ SECRET_KEY = "secret-of-the-tests"
 REGION = "us-east-1"
 
 
+@functools.cache
+def _client(url: str) -> Any:
+    config = botocore.config.Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+    return boto3.client("s3", endpoint_url=url, region_name=REGION, config=config, verify=False, **keys)
+
+
 @dataclasses.dataclass(frozen=True)
 class Server:
     """`directory` holds the objects of versitygw as plain files: directory/bucket/key."""
@@ -38,9 +46,7 @@ class Server:
 
     def client(self) -> Any:
         """boto3, as a user has it: what the server has is asked without the collection's own code."""
-        config = botocore.config.Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
-        keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
-        return boto3.client("s3", endpoint_url=self.url, region_name=REGION, config=config, verify=False, **keys)
+        return _client(self.url)
 
 
 def stored(server: Server, bucket: str, prefix: str = "llama/") -> dict[str, bytes]:

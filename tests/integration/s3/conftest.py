@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _retry
+from ansible_collections.llmstack.serving.plugins.module_utils import _retry, _s3
 from ansible_collections.llmstack.serving.plugins.modules import s3_model_upload
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, has_moto, moto, versitygw
 
 Upload = Callable[..., dict[str, Any]]
+CLIENTS: dict[str, Any] = {}
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +61,23 @@ def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(_retry, "_FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture(autouse=True)
+def shared_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a client costs more than most of these tests need otherwise: one for each set of keys and endpoint."""
+    make = _s3.Bucket._new_client
+
+    def shared(bucket: _s3.Bucket) -> Any:
+        given = bucket._connection
+        key = json.dumps({name: given[name] for name in _s3.AWS_ARG_SPEC} | {"concurrency": bucket._concurrency})
+        if not given["access_key"] or any(name in os.environ for name in ("AWS_CA_BUNDLE", "AWS_ENDPOINT_URL")):
+            return make(bucket)
+        if key not in CLIENTS:
+            CLIENTS[key] = make(bucket)
+        return CLIENTS[key]
+
+    monkeypatch.setattr(_s3.Bucket, "_new_client", shared)
 
 
 @pytest.fixture
