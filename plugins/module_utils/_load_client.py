@@ -172,11 +172,11 @@ class _Connection(asyncio.Protocol):
         except WireError as error:
             self.fail(RequestFailed(error.kind, str(error)))
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         if self.answer is not None:
-            whole = error is None and self.answer.closed()
-            self._end(None if whole else RequestFailed("connection_lost", str(error or "closed by the server")))
+            whole = exc is None and self.answer.closed()
+            self._end(None if whole else RequestFailed("connection_lost", str(exc or "closed by the server")))
 
     def fail(self, error: RequestFailed) -> None:
         self.close()
@@ -189,7 +189,8 @@ class _Connection(asyncio.Protocol):
 
     def send(self, request: bytes, answer: Answer) -> asyncio.Future[None]:
         """Send a request; the future ends when `answer` is whole."""
-        assert self.transport
+        if self.transport is None:
+            raise AssertionError("a request goes to an open connection")
         self.uses += 1
         self.answer = answer
         self.waiter = self._loop.create_future()
@@ -450,7 +451,8 @@ class Load:
         return len(range(self.work.process, total, self.work.processes))
 
     async def _closed_loop(self, stage: Stage, begin: float) -> None:
-        assert stage.concurrency is not None
+        if stage.concurrency is None:
+            raise AssertionError("a closed loop has a number of users")
         users = self._share(stage.concurrency)
         until = begin + stage.duration_seconds if stage.duration_seconds is not None else float("inf")
         limit = range(stage.requests) if stage.requests is not None else count()
@@ -514,7 +516,8 @@ class Load:
     async def _request(self, body: bytes, due: float | None, keep_text: bool) -> tuple[Answer | None, float]:
         work = self.work
         recorder = self.recorder
-        assert recorder
+        if recorder is None:
+            raise AssertionError("requests are sent by a stage, which records them")
         answer = Answer(work.streaming, keep_text or work.tokenizer is not None)
         sent = now()
         self.in_flight += 1

@@ -40,7 +40,7 @@ def line_chart(series: list[Series], x_label: str, y_label: str, log_x: bool = F
     else:
         low_x = 0.0
         x_ticks = _ticks(max(xs))
-        high_x = max(x_ticks[-1], max(xs))
+        high_x = max(x_ticks[-1], *xs)
     y_ticks = _ticks(max(ys))
     high_y = y_ticks[-1]
 

@@ -37,12 +37,18 @@ def main(inputs_folder: str, secrets_folder: str) -> None:
                 params["endpoint_ca_cert"],
                 params["endpoint_validate_certs"],
             )
-            document = _load_test.run(plan, target, lambda text: print(f"progress {text}", flush=True))
+            document = _load_test.run(plan, target, lambda text: _say(f"progress {text}"))
     except LoadError as error:
         spoken = _load_job.lines("error", str(error))
     else:
         spoken = _load_job.lines("result", document)
-    print("\n".join(spoken), flush=True)
+    _say("\n".join(spoken))
+
+
+def _say(text: str) -> None:
+    """To the pod's log, where the module reads it."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -90,7 +90,8 @@ def arrivals(stage: Stage, seed: int) -> Iterator[tuple[int, float]]:
 
     The same seed gives the same arrivals, so that several processes can share one schedule.
     """
-    assert stage.rate is not None
+    if stage.rate is None:
+        raise AssertionError("an open loop has a rate")
     times = _times(stage.arrival, stage.rate, stage.burst_size, random.Random(seed))
     if stage.duration_seconds is not None:
         limit = stage.duration_seconds

@@ -139,7 +139,7 @@ class Response:
 
 # Status, headers, keep-alive, chunked, Content-Length (None: until the connection ends) by the bytes of a head. Servers
 # send the same head again and again.
-_Head = tuple[int, dict[bytes, bytes], bool, bool, int | None]
+_Head = tuple[int, dict[bytes, bytes], bool, bool, "int | None"]
 _known_heads: dict[bytes, _Head] = {}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 Config = dict[str, Any]
 
@@ -64,7 +64,7 @@ class State:
     recurrent_bytes: int | None = None
 
 
-Cache = Attention | Latent | Index | State
+Cache: TypeAlias = "Attention | Latent | Index | State"
 
 
 @dataclass(frozen=True)

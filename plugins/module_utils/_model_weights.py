@@ -40,7 +40,7 @@ ONLINE_QUANTIZATION = {"fp8": 1.0, "bitsandbytes": 0.5625}
 
 
 # (a layer's index, or "first", "last", "both" for the stages, how it is divided) -> bytes.
-Resident = dict[tuple[int | str, str], float]
+Resident = dict[tuple["int | str", str], float]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ as good.
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from xml.etree import ElementTree
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_checks
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import (

@@ -467,7 +467,8 @@ _ENGINE: tuple[_Known, ...] = (
     ),
     _known(
         "model_files",
-        r"cannot be loaded|does not appear to have a file named|No such file or directory: '?/mnt/models|Error while deserializing|Cannot find any model weights|Can't load (tokenizer|the configuration)",
+        r"cannot be loaded|does not appear to have a file named|No such file or directory: '?/mnt/models"
+        r"|Error while deserializing|Cannot find any model weights|Can't load (tokenizer|the configuration)",
         "the model's files are incomplete or of another format",
         "Upload the model again (module s3_model_upload checks every file) and compare storage_uri with its folder.",
     ),

@@ -405,7 +405,7 @@ def main() -> None:
             "gpu_memory_utilization": {"type": "float", "default": 0.92},
             "kv_cache_memory_bytes": {"type": "int"},
             "max_num_seqs": {"type": "int"},
-            "max_num_batched_tokens": {"type": "int"},
+            "max_num_batched_tokens": {"type": "int", "no_log": False},
             "block_size": {"type": "int"},
             "enable_prefix_caching": {"type": "bool", "default": True},
             "enforce_eager": {"type": "bool", "default": False},
@@ -422,7 +422,7 @@ def main() -> None:
             "speculative": {
                 "type": "dict",
                 "options": {
-                    "num_speculative_tokens": {"type": "int", "required": True},
+                    "num_speculative_tokens": {"type": "int", "required": True, "no_log": False},
                     "model": {"type": "str"},
                 },
             },

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -199,7 +200,7 @@ def test_in_check_mode_no_pod_is_made_and_that_counts_as_skipped(run: Run, api: 
 def test_pods_are_removed_when_one_cannot_be_made(run: Run, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     add(api, gpu_nodes.node("a"), gpu_nodes.node("b"))
     second = _gpu_smoke_run._gpu_smoke.pod_name("r", "b")
-    monkeypatch.setattr(gpu_check.uuid, "uuid4", lambda: type("U", (), {"hex": "r"})())
+    monkeypatch.setattr(gpu_check.uuid, "uuid4", lambda: SimpleNamespace(hex="r"))
     path = f"/api/v1/namespaces/default/pods/{second}"
     denied = (
         403,
