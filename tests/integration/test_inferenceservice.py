@@ -23,6 +23,8 @@ from tools.run_module import run_module
 Serve = Callable[..., dict[str, Any]]
 VERSIONS = yaml.safe_load((checkout.ROOT / "roles/versions/vars/main.yml").read_text())["versions_table"]
 IMAGE = VERSIONS["vllm"]["images"]["openai"]
+# Many minutes. `make test` has the rules (test_kserve_rules) and the judgement (unit tests).
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

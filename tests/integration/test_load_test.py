@@ -92,7 +92,7 @@ def test_the_load_test_of_the_guide_is_one_task(tmp_path: Path) -> None:
     assert (counts["changed"], counts["failed"], counts["ignored"]) == (0, 0, 0), output
     # Lines on the way: where it is, how fast, how slow.
     assert "] 50 concurrent: " in output
-    assert " in flight, TTFT p95 " in output
+    assert " in flight" in output
     [stage] = result["report"]["stages"]
     assert stage["requests"] == {"sent": 150, "completed": 150, "failed": 0}
     assert stage["tokens"]["output"] == 150 * 100

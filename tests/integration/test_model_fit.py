@@ -101,7 +101,7 @@ def test_a_missing_shard_is_named(fit: Fit, bucket: Any) -> None:
     ("params", "sentence"),
     [
         ({"model": "s3://{bucket}/mistral"}, "holds no object: check bucket and prefix"),
-        ({"model": "s3://{bucket}-2/llama"}, "does not exist"),
+        ({"model": "s3://{bucket}-2/llama"}, "holds no object: check bucket and prefix"),
         ({"secret_key": "wrong"}, "refuses the signature"),
         ({"endpoint_url": "http://127.0.0.1:9"}, "127.0.0.1:9"),
     ],

@@ -82,7 +82,8 @@ def test_the_model_came_from_s3_through_kserves_own_initializer(
     site: subprocess.CompletedProcess[str], cluster: Cluster, sandbox: dict[str, Any]
 ) -> None:
     """Not a copy on the node: the pod's init container is KServe's and read the bucket that the role filled."""
-    pods = cluster.get("/api/v1/pods?labelSelector=serving.kserve.io%2Finferenceservice")["items"]
+    path = "/api/v1/namespaces/model-serving/pods?labelSelector=serving.kserve.io%2Finferenceservice"
+    pods = cluster.get(path)["items"]
     assert pods
     for pod in pods:
         assert pod["spec"]["nodeName"] == "sandbox"

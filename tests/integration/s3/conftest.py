@@ -71,7 +71,9 @@ def shared_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     def shared(bucket: _s3.Bucket) -> Any:
         given = bucket._connection
         key = json.dumps({name: given[name] for name in _s3.AWS_ARG_SPEC} | {"concurrency": bucket._concurrency})
-        if not given["access_key"] or any(name in os.environ for name in ("AWS_CA_BUNDLE", "AWS_ENDPOINT_URL")):
+        if not given["access_key"] or any(
+            name in os.environ for name in ("AWS_CA_BUNDLE", "AWS_ENDPOINT_URL", "HTTP_PROXY")
+        ):
             return make(bucket)
         if key not in CLIENTS:
             CLIENTS[key] = make(bucket)
