@@ -22,6 +22,7 @@ import pytest
 
 from sandbox import go, lifecycle
 from sandbox.binaries import CONTROL_PLANE, ON_DEMAND
+from sandbox.cluster_setup import is_ready
 from sandbox.kube import Cluster
 from sandbox.layout import Layout
 from tools import checkout
@@ -120,12 +121,7 @@ def assert_unchanged(machine: Machine) -> None:
 
 def ready_nodes(cluster: Cluster) -> set[str]:
     nodes = cluster.get("/api/v1/nodes")["items"]
-    return {node["metadata"]["name"] for node in nodes if _is_ready(node)}
-
-
-def _is_ready(node: dict[str, Any]) -> bool:
-    conditions = node["status"].get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return {node["metadata"]["name"] for node in nodes if is_ready(node)}
 
 
 @pytest.mark.usefixtures("real_node")

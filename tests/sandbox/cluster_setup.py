@@ -33,7 +33,7 @@ def set_up(cluster: Cluster, ranges: Ranges, *, real_node: bool) -> None:
         wait_until("The node's registration", lambda: cluster.get(f"/api/v1/nodes/{REAL_NODE}"))
         # There is no GPU and no device plugin; the kubelet keeps what somebody else reports under its own name.
         _set_capacity(cluster, REAL_NODE, {"nvidia.com/gpu": str(REAL_NODE_GPUS)})
-        wait_until("A ready node", lambda: _is_ready(cluster.get(f"/api/v1/nodes/{REAL_NODE}")))
+        wait_until("A ready node", lambda: is_ready(cluster.get(f"/api/v1/nodes/{REAL_NODE}")))
         path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
         wait_until("Cluster DNS", lambda: cluster.get(path)["status"].get("readyReplicas") == 1)
 
@@ -93,6 +93,6 @@ def _bind_proxy(cluster: Cluster) -> None:
     )
 
 
-def _is_ready(node: dict[str, Any]) -> bool:
+def is_ready(node: dict[str, Any]) -> bool:
     conditions = node["status"].get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)

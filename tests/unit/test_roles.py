@@ -398,7 +398,7 @@ def permissions(**refused: str) -> dict[str, Any]:
 
 
 def kubernetes(version: str) -> dict[str, Any]:
-    return {"version": {"server": {"kubernetes": {"gitVersion": version}}}}
+    return {"version": {"gitVersion": version}}
 
 
 GOOD: dict[str, Any] = {

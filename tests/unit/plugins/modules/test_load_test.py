@@ -174,8 +174,8 @@ def test_an_open_loop_counts_the_wait_that_a_stalled_server_makes(run: Run, port
 
 
 def test_a_duration_ends_the_stage(run: Run) -> None:
-    stage = only(run(requests=None, duration_seconds=0.5, concurrency=[1]))
-    assert 0.4 < stage["wall_seconds"] < 0.7
+    stage = only(run(requests=None, duration_seconds=2, concurrency=[1]))
+    assert 1.9 < stage["wall_seconds"] < 2.6
     assert stage["requests"]["failed"] == 0
 
 
@@ -584,7 +584,7 @@ def test_a_server_with_an_unknown_certificate_is_one_sentence_and_a_known_one_wo
 
 
 def test_an_interrupted_test_reports_what_it_has(run: Run, slow_port: int, tmp_path: Path) -> None:
-    timer = threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGTERM))
+    timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()
     result = run(url=f"http://127.0.0.1:{slow_port}", requests=100_000, report_dir=str(tmp_path))
     assert result["failed"]
@@ -596,7 +596,7 @@ def test_an_interrupted_test_reports_what_it_has(run: Run, slow_port: int, tmp_p
 
 def test_a_server_that_dies_ends_the_test(run: Run) -> None:
     with serving("--ttft", "0.01") as (process, number):
-        threading.Timer(0.5, process.kill).start()
+        threading.Timer(2, process.kill).start()
         result = run(url=f"http://127.0.0.1:{number}", requests=100_000, max_consecutive_failures=5)
     assert "requests in a row failed, the last with connection_refused" in result["report"]["partial"]
     assert only(result)["requests"]["completed"] > 5
@@ -608,7 +608,7 @@ def test_a_killed_client_process_ends_the_test_with_the_results_of_the_others(ru
         [*_others, last] = multiprocessing.active_children()
         last.kill()
 
-    threading.Timer(0.7, kill_one).start()
+    threading.Timer(2, kill_one).start()
     result = run(url=f"http://127.0.0.1:{slow_port}", requests=100_000, processes=2)
     assert result["report"]["partial"] == "a process of the client was killed (out of memory?)"
     assert only(result)["requests"]["completed"] >= 1
