@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import os
 import socket
 import subprocess
@@ -63,10 +62,6 @@ def stored(server: Server, bucket: str, prefix: str = "llama/") -> dict[str, byt
 def content(folder: Path) -> dict[str, bytes]:
     """Path -> content of the files of a directory."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def has_moto() -> bool:
-    return importlib.util.find_spec("moto") is not None and importlib.util.find_spec("flask") is not None
 
 
 @contextlib.contextmanager

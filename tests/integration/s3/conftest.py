@@ -18,7 +18,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _retry, _s3
 from ansible_collections.llmstack.serving.plugins.modules import s3_model_upload
-from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, has_moto, moto, versitygw
+from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, moto, versitygw
 
 Upload = Callable[..., dict[str, Any]]
 CLIENTS: dict[str, Any] = {}
@@ -32,8 +32,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if not has_moto():
-        pytest.skip("moto is not installed")
     with moto(tmp_path_factory.mktemp("moto")) as server:
         yield server
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -141,8 +140,6 @@ def test_credentials_that_stay_expired_are_an_error(gateway: Server, model: Path
 
 @pytest.fixture
 def key(tmp_path: Path) -> ec.EllipticCurvePrivateKey:
-    if not importlib.util.find_spec("model_signing") or not importlib.util.find_spec("OpenSSL"):
-        pytest.skip("model-signing is not installed (requirements/optional.in)")
     made = ec.generate_private_key(ec.SECP256R1())
     encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     (tmp_path / "key.pem").write_bytes(made.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
