@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring objects to the described state, and wait until they are usable. PRIVATE to the collection.
 
-What changes is known from a server-side dry run, before anything is written and before any wait. So a second run sends
-nothing but reads and dry runs, and check mode says what a run would do.
+What changes is known before anything is written and before any wait: nothing, if what the API server keeps about the
+ownership of fields proves it, else what a server-side dry run says. So a second run sends nothing but reads (and dry runs), and
+check mode says what a run would do.
 """
 
 from __future__ import annotations
@@ -183,6 +184,8 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
 
         desired = with_hashes(desired)
     before = _manifest.state(live)
+    if live is not None and _manifest.holds(live, desired, settings.field_manager):
+        return Item(ref, "unchanged", before, before, live, live)
     if live is None and not settings.check_mode:
         served = _send(kube, ref, desired, settings, deadline)
         return Item(ref, "created", before, _manifest.state(served), served)
