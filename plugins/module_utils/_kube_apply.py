@@ -18,14 +18,15 @@ from typing import Any, Literal
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
 from ansible_collections.llmstack.serving.plugins.module_utils import _manifest
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import FIELD_MANAGER, Kube, Ref, Resource
-from ansible_collections.llmstack.serving.plugins.module_utils._readiness import deletion, judge
+from ansible_collections.llmstack.serving.plugins.module_utils._readiness import Wanted, deletion, judge
 
 _RETRY_SECONDS = 2.0
 
 
 @dataclass
 class Settings:
-    """How to apply. `progress` gets one sentence now and then during a long wait."""
+    """How to apply. `progress` gets one sentence now and then during a long wait; `wanted` is a condition to wait for where
+    InferenceServices need not be ready."""
 
     field_manager: str = FIELD_MANAGER
     force_conflicts: bool = False
@@ -33,6 +34,7 @@ class Settings:
     wait: bool = True
     wait_timeout_seconds: float = 600
     progress: Callable[[str], None] = lambda text: None
+    wanted: Wanted | None = None
 
 
 @dataclass

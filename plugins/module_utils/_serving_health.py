@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from ansible_collections.llmstack.serving.plugins.module_utils._readiness import (
     SPEC_HASH,
+    Wanted,
     condition,
     inference_service,
     owned,
@@ -61,7 +62,7 @@ class Observation:
 
     `workloads` are its Deployments (or Knative Services), `pods` its pods, `before` is the object as it was before the
     change that is waited for ({} if it was just created, None if nothing was changed), `since_seconds` the time since that
-    (None if nobody waits: then what is seen counts, however old).
+    (None if nobody waits: then what is seen counts, however old), `wanted` a condition that is waited for instead of a URL.
     `log(pod, container, previous)` and `events(pod)` look further, and only when there is something to explain.
     """
 
@@ -70,6 +71,7 @@ class Observation:
     pods: Iterable[dict[str, Any]] = ()
     before: dict[str, Any] | None = None
     since_seconds: float | None = None
+    wanted: Wanted | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     log: Callable[[str, str, bool], str] = lambda pod, container, previous: ""
     events: Callable[[str], list[dict[str, Any]]] = lambda pod: []
@@ -78,11 +80,11 @@ class Observation:
 def judge(seen: Observation) -> Health:
     """The health of one InferenceService."""
     service = seen.service
-    verdict = inference_service(service, seen.workloads)
+    verdict = inference_service(service, seen.workloads, seen.wanted)
     if _stopped(service):
         return Health("stopped", "stopped") if verdict.state == "ready" else Health("progressing", verdict.reason)
     if verdict.state == "ready":
-        if (service.get("status") or {}).get("url"):
+        if seen.wanted or (service.get("status") or {}).get("url"):
             return Health("ready", "serves")
         return Health("progressing", "has no URL yet")
     cause = _of_status(seen) or _of_workloads(seen) or _of_pods(seen)
