@@ -29,6 +29,8 @@ from ansible_collections.llmstack.serving.plugins.module_utils._readiness import
 UNSCHEDULABLE_SECONDS = 60.0
 # KServe looks at a change within a second or two; what it says unchanged after this time it says about this change.
 SETTLED_SECONDS = 20.0
+# An engine that has just opened its port may not have all its routes yet.
+PROBE_SECONDS = 15.0
 # Registries and API servers hiccup; the kubelet tries again by itself.
 TRANSIENT_SECONDS = 45.0
 
@@ -249,7 +251,8 @@ def _of_containers(seen: Observation, pod: dict[str, Any]) -> Cause | None:
     status = pod.get("status") or {}
     for init, entries in ((True, status.get("initContainerStatuses")), (False, status.get("containerStatuses"))):
         for entry in entries or []:
-            if cause := _waiting(seen, pod, entry) or _ended(seen, pod, entry, init):
+            cause = _waiting(seen, pod, entry) or _ended(seen, pod, entry, init) or _wrong_probe(seen, pod, entry)
+            if cause:
                 return cause
     return None
 
@@ -372,6 +375,33 @@ def _killed_by_probe(seen: Observation, pod: dict[str, Any], container: str) -> 
                 f"Give it more time ({found[2]}_probe: failureThreshold, periodSeconds) or correct path and port of the probe.",
             )
     return None
+
+
+# An engine that loads refuses connections or answers 503. One that answers, but not there, never will.
+_REFUSED_PROBE = re.compile(r"(\w+) probe failed: HTTP probe failed with statuscode: (401|403|404|405)", re.I)
+
+
+def _wrong_probe(seen: Observation, pod: dict[str, Any], entry: dict[str, Any]) -> Cause | None:
+    running = (entry.get("state") or {}).get("running")
+    if not running or entry.get("ready") or _age(seen, running.get("startedAt")) < PROBE_SECONDS:
+        return None
+    for event in seen.events(pod["metadata"]["name"]):
+        found = _REFUSED_PROBE.search(str(event.get("message")))
+        about = str((event.get("involvedObject") or {}).get("fieldPath"))
+        if not found or f"{{{entry['name']}}}" not in about or _age(seen, _last_seen(event)) > TRANSIENT_SECONDS:
+            continue
+        probe = found[1].lower()
+        return Cause(
+            "probe",
+            f"{_subject(entry['name'])} runs, but answers its {probe} probe with {found[2]}",
+            f"Correct path and port of {probe}_probe"
+            + (", or give it the API key." if found[2] in ("401", "403") else "."),
+        )
+    return None
+
+
+def _last_seen(event: dict[str, Any]) -> str | None:
+    return event.get("lastTimestamp") or (event.get("series") or {}).get("lastObservedTime") or event.get("eventTime")
 
 
 def _evicted(pod: dict[str, Any]) -> Cause | None:

@@ -505,7 +505,6 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _inferenceservice,
-    _kserve_rules,
     _kube_apply,
     _serving_result,
 )
@@ -646,14 +645,11 @@ def has_keda(kube: Kube, params: dict[str, Any]) -> bool:
 
 
 def described(kube: Kube, params: dict[str, Any]) -> dict[str, Any]:
-    """The InferenceService that is wanted; raises OptionError with everything that speaks against it."""
+    """The InferenceService that is wanted; raises OptionError if the options contradict each other."""
     if params["state"] == "absent":
         metadata = {"name": params["name"], "namespace": params["namespace"]}
         return {"apiVersion": _inferenceservice.API_VERSION, "kind": _inferenceservice.KIND, "metadata": metadata}
-    manifest = _inferenceservice.manifest(params, keda=has_keda(kube, params))
-    if problems := _kserve_rules.problems(manifest):
-        raise _inferenceservice.OptionError(" ".join(problems))
-    return manifest
+    return _inferenceservice.manifest(params, keda=has_keda(kube, params))
 
 
 def main() -> None:
