@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
 from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import (
     AUTOSCALER_CLASS,
     DEPLOYMENT_MODE,
@@ -333,6 +334,8 @@ def _keda_metric(entry: dict[str, Any]) -> Iterator[str]:
             yield "the target of cpu must be of type Utilization."
         if source.get("name") == "memory" and target.get("type") not in ("AverageValue", "Utilization"):
             yield "the target of memory must be of type AverageValue or Utilization."
+        elif target.get("type") == "AverageValue" and quantity(target.get("averageValue")) < 2**20:
+            yield "averageValue of memory must be at least 1Mi."
     else:
         if not (source.get("metric") or {}).get("query"):
             yield "the metric needs a query."
