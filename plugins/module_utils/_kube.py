@@ -63,6 +63,7 @@ _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
         "MutatingWebhookConfiguration": ("mutatingwebhookconfigurations", False),
         "ValidatingWebhookConfiguration": ("validatingwebhookconfigurations", False),
     },
+    "gateway.networking.k8s.io/v1": {"Gateway": ("gateways", True), "HTTPRoute": ("httproutes", True)},
     "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "scheduling.k8s.io/v1": {"PriorityClass": ("priorityclasses", False)},

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring objects to the described state, and wait until they are usable. PRIVATE to the collection.
 
-What changes is known from a server-side dry run, before anything is written and before any wait. So a second run sends
-nothing but reads and dry runs, and check mode says what a run would do.
+What changes is known before anything is written and before any wait: nothing, if what the API server keeps about the
+ownership of fields proves it, else what a server-side dry run says. So a second run sends nothing but reads (and dry runs), and
+check mode says what a run would do.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from typing import Any, Literal
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
 from ansible_collections.llmstack.serving.plugins.module_utils import _manifest
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import FIELD_MANAGER, Kube, Ref, Resource
-from ansible_collections.llmstack.serving.plugins.module_utils._readiness import deletion, judge
+from ansible_collections.llmstack.serving.plugins.module_utils._readiness import Wanted, deletion, judge
 
 _RETRY_SECONDS = 2.0
 
 
 @dataclass
 class Settings:
-    """How to apply. `progress` gets one sentence now and then during a long wait."""
+    """How to apply. `progress` gets one sentence now and then during a long wait; `wanted` is a condition to wait for where
+    InferenceServices need not be ready."""
 
     field_manager: str = FIELD_MANAGER
     force_conflicts: bool = False
@@ -32,6 +34,7 @@ class Settings:
     wait: bool = True
     wait_timeout_seconds: float = 600
     progress: Callable[[str], None] = lambda text: None
+    wanted: Wanted | None = None
 
 
 @dataclass
@@ -179,10 +182,10 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
     mine = live is None or _manifest.created_by(live) == settings.field_manager
     desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
     if ref.kind == "InferenceService":
-        from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import with_hashes
-
-        desired = with_hashes(desired)
+        desired = _inference_service(ref, live, desired)
     before = _manifest.state(live)
+    if live is not None and _manifest.holds(live, desired, settings.field_manager):
+        return Item(ref, "unchanged", before, before, live, live)
     if live is None and not settings.check_mode:
         served = _send(kube, ref, desired, settings, deadline)
         return Item(ref, "created", before, _manifest.state(served), served)
@@ -208,6 +211,15 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
         return Item(ref, "updated", before, after, planned, predicted=True)
     served = _send(kube, ref, desired, settings, deadline)
     return Item(ref, "updated", before, _manifest.state(served), served, live)
+
+
+def _inference_service(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any]) -> dict[str, Any]:
+    from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import with_hashes
+    from ansible_collections.llmstack.serving.plugins.module_utils._kserve_rules import problems
+
+    if found := problems(desired, live):
+        raise errors.Invalid(f"{ref}: {' '.join(found)}")
+    return with_hashes(desired)
 
 
 def _predicted(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any], settings: Settings) -> Item:

@@ -20,6 +20,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import
 from ansible_collections.llmstack.serving.plugins.module_utils._readiness import (
     INFERENCE_SERVICE_LABEL,
     Verdict,
+    Wanted,
     deletion,
     failed,
     judge,
@@ -55,7 +56,7 @@ def wait_until_ready(kube: Kube, items: list[Item], settings: Settings, deadline
     begin = time.monotonic()
 
     def verdicts(view: View) -> list[tuple[Item, Verdict]]:
-        return [(item, _verdict(view, item, look, time.monotonic() - begin)) for item in items]
+        return [(item, _verdict(view, item, look, time.monotonic() - begin, settings.wanted)) for item in items]
 
     def decide(view: View) -> list[tuple[Item, Verdict]] | None:
         lacking = [(item, verdict) for item, verdict in verdicts(view) if verdict.state != "ready"]
@@ -195,7 +196,7 @@ def _found(view: View, item: Item) -> dict[str, Any] | None:
     return None
 
 
-def _verdict(view: View, item: Item, look: Look, since_seconds: float) -> Verdict:
+def _verdict(view: View, item: Item, look: Look, since_seconds: float, wanted: Wanted | None) -> Verdict:
     found = _found(view, item)
     if found is None:
         listed = any((seen.api_version, seen.kind) == (item.ref.api_version, item.ref.kind) for seen in view)
@@ -204,6 +205,7 @@ def _verdict(view: View, item: Item, look: Look, since_seconds: float) -> Verdic
         return judge(found)
     seen = observed(view, found, look)
     seen.before, seen.since_seconds = (None if item.action == "unchanged" else item.was), since_seconds
+    seen.wanted = wanted
     state, phase, cause = health.judge(seen)
     if state in ("ready", "stopped"):
         return Verdict("ready")

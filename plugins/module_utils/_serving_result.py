@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 from ansible_collections.llmstack.serving.plugins.module_utils._serving_health import gpus, pod_phase, timeline
 
 
-def told(service: dict[str, Any], related: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def told(
+    service: dict[str, Any], related: Iterable[dict[str, Any]], gateway_address: str | None = None
+) -> dict[str, Any]:
     """url, endpoint, model_status, revision, pods, phases and commands; `related` are its workloads and pods."""
     status = service.get("status") or {}
     name, namespace = service["metadata"]["name"], service["metadata"].get("namespace", "default")
@@ -25,6 +27,7 @@ def told(service: dict[str, Any], related: Iterable[dict[str, Any]]) -> dict[str
             "url": status.get("url"),
             "host": urlsplit(status["url"]).hostname if status.get("url") else None,
             "cluster_local_url": (status.get("address") or {}).get("url"),
+            "gateway_address": gateway_address,
         },
         "model_status": status.get("modelStatus") or {},
         "revision": _revision(status, parts),

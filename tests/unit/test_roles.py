@@ -278,6 +278,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     return objects
 
 
+def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [item for item in objects if item["kind"] == kind]
+
+
 CLUSTERS = ["sandbox", "dev", "staging", "eu-west", "us-east"]
 
 
@@ -343,7 +347,7 @@ def test_the_runtime_needs_no_shell_and_drains(made: dict[str, Any], cluster: st
     assert container["securityContext"]["runAsNonRoot"] is True
     shutdown = next(int(found[1]) for one in container["args"] if (found := re.match(r"--shutdown-timeout=(\d+)", one)))
     drain = container["lifecycle"]["preStop"]["sleep"]["seconds"] + shutdown
-    for service in made[cluster]["inference-services"]:
+    for service in of_kind(made[cluster]["inference-services"], "InferenceService"):
         assert service["spec"]["predictor"]["terminationGracePeriodSeconds"] >= drain + 15
 
 
@@ -362,7 +366,7 @@ def test_the_arguments_are_options_of_vllm(made: dict[str, Any]) -> None:
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_a_service_asks_for_its_gpus_and_names_the_runtime(made: dict[str, Any], cluster: str) -> None:
     [runtime] = made[cluster]["runtime"]
-    for service in made[cluster]["inference-services"]:
+    for service in of_kind(made[cluster]["inference-services"], "InferenceService"):
         model = service["spec"]["predictor"]["model"]
         assert model["runtime"] == runtime["metadata"]["name"]
         gpus = model["resources"]["limits"]["nvidia.com/gpu"]
@@ -370,6 +374,88 @@ def test_a_service_asks_for_its_gpus_and_names_the_runtime(made: dict[str, Any],
         assert {"name": "TENSOR_PARALLEL_SIZE", "value": gpus} in model["env"]
         # KServe compares the names letter by letter.
         assert model["modelFormat"]["name"] == runtime["spec"]["supportedModelFormats"][0]["name"]
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_replicas_of_a_service_spread_and_are_drained_one_by_one(made: dict[str, Any], cluster: str) -> None:
+    objects = made[cluster]["inference-services"]
+    budgets = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "PodDisruptionBudget")}
+    for service in of_kind(objects, "InferenceService"):
+        pods = {
+            "matchLabels": {
+                "serving.kserve.io/inferenceservice": service["metadata"]["name"],
+                "component": "predictor",
+            }
+        }
+        assert budgets[service["metadata"]["name"]]["selector"] == pods
+        assert budgets[service["metadata"]["name"]]["maxUnavailable"] == 1
+        constraints = service["spec"]["predictor"]["topologySpreadConstraints"]
+        assert {item["topologyKey"] for item in constraints} >= {"kubernetes.io/hostname"}
+        assert all(item["labelSelector"] == pods for item in constraints)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Runtimes and services that differ, by the kind of the case."""
+    runtimes = [
+        {"name": "h100", "tensor_parallel_size": 8, "gpus": 8, "node_selector": {"gpu": "h100"}},
+        {"name": "own", "namespace": "team", "trust_remote_code": True, "hf_token_secret": "hf", "shm_size": "1Gi"},
+    ]
+    services = [
+        {"name": "by-runtime", "storage_uri": "pvc://models/a", "runtime": "h100"},
+        {
+            "name": "by-itself",
+            "storage_uri": "pvc://models/b",
+            "gpus": 2,
+            "trust_remote_code": True,
+            "affinity": {"x": 1},
+        },
+        {"name": "cpu", "storage_uri": "pvc://models/c", "gpus": 0, "topology_spread_constraints": []},
+    ]
+    cases = {
+        "present": {"vllm_runtime_list": runtimes, "inference_service_list": services},
+        "absent": {"inference_service_list": services, "inference_service_state": "absent"},
+    }
+    expression = f"[{documents('runtime.yml.j2')}, {documents('inference-services.yml.j2')}]"
+    return evaluate_cases(tmp_path_factory.mktemp("several"), cases, expression)
+
+
+def test_several_runtimes_differ_in_what_their_entries_say(several: dict[str, Any]) -> None:
+    first, second = several["present"][0]
+    assert (first["kind"], first["spec"]["nodeSelector"]) == ("ClusterServingRuntime", {"gpu": "h100"})
+    container = first["spec"]["containers"][0]
+    assert {"name": "TENSOR_PARALLEL_SIZE", "value": "8"} in container["env"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == container["resources"]["requests"]["nvidia.com/gpu"]
+    assert first["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] == "16Gi"
+    assert "--trust-remote-code" not in container["args"]
+    assert "HF_TOKEN" not in {variable["name"] for variable in container["env"]}
+    assert (second["kind"], second["metadata"]["namespace"]) == ("ServingRuntime", "team")
+    other = second["spec"]["containers"][0]
+    assert "--trust-remote-code" in other["args"]
+    assert "nvidia.com/gpu" not in other["resources"]["limits"]
+    assert {"name": "HF_HUB_OFFLINE", "value": "0"} in other["env"]
+    token = {"secretKeyRef": {"name": "hf", "key": "HF_TOKEN"}}
+    assert {"name": "HF_TOKEN", "valueFrom": token} in other["env"]
+    assert second["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] == "1Gi"
+
+
+def test_a_service_leaves_its_gpus_to_the_runtime_that_it_names(several: dict[str, Any]) -> None:
+    services = {item["metadata"]["name"]: item for item in of_kind(several["present"][1], "InferenceService")}
+    by_runtime, by_itself, cpu = (services[name]["spec"]["predictor"] for name in ("by-runtime", "by-itself", "cpu"))
+    assert "env" not in by_runtime["model"]
+    assert by_runtime["model"]["resources"] == {"requests": {}, "limits": {}}
+    assert by_itself["model"]["resources"]["limits"] == {"nvidia.com/gpu": "2"}
+    assert by_itself["model"]["args"] == ["--trust-remote-code"]
+    assert by_itself["affinity"] == {"x": 1}
+    assert cpu["model"]["resources"]["limits"] == {}
+    assert {"name": "TENSOR_PARALLEL_SIZE", "value": "1"} in cpu["model"]["env"]
+    assert cpu["topologySpreadConstraints"] == []
+
+
+def test_the_namespace_of_the_services_is_never_taken_away(several: dict[str, Any]) -> None:
+    assert len(of_kind(several["present"][1], "Namespace")) == 1
+    kinds = {item["kind"] for item in several["absent"][1]}
+    assert kinds == {"InferenceService", "PodDisruptionBudget"}
 
 
 def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None:
