@@ -142,7 +142,7 @@ def manifest(options: dict[str, Any], *, keda: bool) -> dict[str, Any]:
     if options.get("labels"):
         metadata["labels"] = options["labels"]
     described = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
-    return with_hashes(_merged(described, options.get("definition") or {}, ()))
+    return with_hashes(merged(described, options.get("definition") or {}, ()))
 
 
 def with_hashes(described: dict[str, Any]) -> dict[str, Any]:
@@ -293,19 +293,19 @@ def _taken(options: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {field: copy.deepcopy(options[name]) for name, field in names.items() if options.get(name) is not None}
 
 
-def _merged(described: Any, definition: Any, path: tuple[str, ...]) -> Any:
+def merged(described: Any, definition: Any, path: tuple[str, ...]) -> Any:
     """`definition` added to what the options describe; where both say something, they must say the same."""
     if isinstance(described, dict) and isinstance(definition, dict):
         keys = dict.fromkeys((*described, *definition))
-        merged = {}
+        result = {}
         for key in keys:
             if key not in definition:
-                merged[key] = described[key]
+                result[key] = described[key]
             elif key not in described or described[key] is None:
-                merged[key] = definition[key]
+                result[key] = definition[key]
             else:
-                merged[key] = _merged(described[key], definition[key], (*path, key))
-        return {key: value for key, value in merged.items() if value is not None}
+                result[key] = merged(described[key], definition[key], (*path, key))
+        return {key: value for key, value in result.items() if value is not None}
     if described != definition:
         raise OptionError(
             f"definition has {'.'.join(path)}: {json.dumps(definition)}, the options say {json.dumps(described)}. "

@@ -63,12 +63,17 @@ _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
         "MutatingWebhookConfiguration": ("mutatingwebhookconfigurations", False),
         "ValidatingWebhookConfiguration": ("validatingwebhookconfigurations", False),
     },
-    "gateway.networking.k8s.io/v1": {"Gateway": ("gateways", True), "HTTPRoute": ("httproutes", True)},
+    "gateway.networking.k8s.io/v1": {
+        "Gateway": ("gateways", True),
+        "GatewayClass": ("gatewayclasses", False),
+        "HTTPRoute": ("httproutes", True),
+    },
     "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "scheduling.k8s.io/v1": {"PriorityClass": ("priorityclasses", False)},
     "storage.k8s.io/v1": {"StorageClass": ("storageclasses", False)},
     "serving.kserve.io/v1beta1": {"InferenceService": ("inferenceservices", True)},
+    "serving.kserve.io/v1alpha2": {"LLMInferenceService": ("llminferenceservices", True)},
 }
 _ATTEMPTS = 4
 _TIMEOUT_SECONDS = 30.0
@@ -216,6 +221,15 @@ class Kube:
             "GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", f"log of pod {pod}", query, None, ""
         )
         return response.data.decode(errors="replace") if response.status == 200 else ""
+
+    def ask(self, namespace: str, service: str, port: int, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        """POST JSON to a Service by way of the API server: HTTP status and text, whatever they are.
+
+        Where the API server itself refuses or does not get through, the text is its Status. Raises Unreachable.
+        """
+        url = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{path}"
+        response = self._send("POST", url, f"Service {namespace}/{service}", None, body, "application/json")
+        return response.status, response.data.decode(errors="replace")
 
     def watch(
         self,
