@@ -7,7 +7,7 @@ what was observed to findings. PRIVATE to the collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import FAIL, PASS, SKIP, WARN
@@ -248,42 +248,73 @@ def _keeps(entry: Mapping[str, Any], ours: Sequence[str]) -> bool:
 
 
 def of_webhooks(
-    configurations: Iterable[Mapping[str, Any]], services: Mapping[str, bool | None], releases: Iterable[str]
+    configurations: Iterable[Mapping[str, Any]],
+    services: Mapping[str, bool | None],
+    releases: Iterable[str],
+    groups: Collection[str],
+    namespaces: Mapping[str, Mapping[str, str]],
 ) -> list[Finding]:
-    """Webhooks that refuse every write because nothing answers them.
+    """Webhooks that refuse what the plays write, because nothing answers them.
 
     services: namespace/name -> whether an endpoint is ready; None if that is not known. releases are our own, as
-    namespace/release: the play brings their webhooks back.
+    namespace/release: the play brings their webhooks back. groups are the API groups that the plays write, namespaces those
+    they write to, with their labels.
     """
     ours = set(releases)
-    findings = []
+    asking: dict[str, list[Mapping[str, Any]]] = {}
     for item in configurations:
-        annotations = item["metadata"].get("annotations") or {}
-        mine = f"{annotations.get(RELEASE_NAMESPACE)}/{annotations.get(RELEASE_NAME)}" in ours
-        for service in _dead(item, services):
-            name = item["metadata"]["name"]
-            message = f"{item['kind']} {name} asks Service {service}, which has no ready endpoint: what it is asked about is refused"
-            text = f"Repair the pods behind Service {service}, or delete the {item['kind']} of what is no longer there."
-            if mine:
-                text = "The role that installed it will repair it."
-            findings.append(
-                Finding("webhooks", "conflicts", WARN if mine else FAIL, message, text, {"service": service}, name)
-            )
+        for service in required_services(item, groups, namespaces):
+            if services.get(service) is False:
+                asking.setdefault(service, []).append(item)
+    findings = []
+    for service, items in asking.items():
+        mine = all(_release(item["metadata"]) in ours for item in items)
+        names = [f"{item['kind']} {item['metadata']['name']}" for item in items]
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        message = (
+            f"{names[0]}{more} asks Service {service}, which has no ready endpoint: what it is asked about is refused"
+        )
+        text = f"Repair the pods behind Service {service}, or delete the webhooks of what is no longer there."
+        if mine:
+            text = "The role that installed it will repair it."
+        evidence = {"webhooks": names}
+        findings.append(Finding("webhooks", "conflicts", WARN if mine else FAIL, message, text, evidence, service))
     return findings or [Finding("webhooks", "conflicts", PASS, "Every webhook that must answer has a ready endpoint.")]
 
 
-def required_services(configuration: Mapping[str, Any]) -> list[str]:
-    """The Services (namespace/name) without which the API server refuses requests."""
+def _release(metadata: Mapping[str, Any]) -> str:
+    """namespace/name of the Helm release that an object belongs to."""
+    annotations = metadata.get("annotations") or {}
+    return f"{annotations.get(RELEASE_NAMESPACE)}/{annotations.get(RELEASE_NAME)}"
+
+
+def required_services(
+    configuration: Mapping[str, Any], groups: Collection[str], namespaces: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """The Services (namespace/name) without which the API server refuses a write of these groups in these namespaces."""
     found: dict[str, None] = {}
     for webhook in configuration.get("webhooks") or []:
         service = (webhook.get("clientConfig") or {}).get("service")
-        if service and webhook.get("failurePolicy", "Fail") == "Fail":
+        asked = {group for rule in webhook.get("rules") or [] for group in rule.get("apiGroups") or []}
+        concerned = "*" in asked or not asked.isdisjoint(groups)
+        selector = webhook.get("namespaceSelector") or {}
+        somewhere = any(_selects(selector, labels) for labels in namespaces.values())
+        if service and webhook.get("failurePolicy", "Fail") == "Fail" and concerned and somewhere:
             found[f"{service['namespace']}/{service['name']}"] = None
     return list(found)
 
 
-def _dead(configuration: Mapping[str, Any], services: Mapping[str, bool | None]) -> list[str]:
-    return [name for name in required_services(configuration) if services.get(name) is False]
+def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector covers these labels; an empty one covers all."""
+    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    return all(_meets(entry, labels) for entry in selector.get("matchExpressions") or [])
+
+
+def _meets(entry: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    there, values = entry["key"] in labels, entry.get("values") or []
+    among = labels.get(entry["key"]) in values
+    return {"Exists": there, "DoesNotExist": not there, "In": among, "NotIn": not among}[entry["operator"]]
 
 
 # Custom resource definitions
@@ -329,8 +360,7 @@ def _of_crd(item: Mapping[str, Any], component: Mapping[str, Any]) -> list[Findi
         return [Finding("crd-state", "crds", FAIL, message, text, {"crds": [name]}, component_name)]
     found = []
     annotations = metadata.get("annotations") or {}
-    release = f"{annotations.get(RELEASE_NAMESPACE)}/{annotations.get(RELEASE_NAME)}"
-    if component.get("release") and release != component["release"]:
+    if component.get("release") and _release(metadata) != component["release"]:
         who = installer(metadata)
         message = (
             f"The CRD {name} belongs to {who}, and Helm will refuse to take it into release {component['release']}"

@@ -21,6 +21,7 @@ from typing import Any
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _gpu_checks,
     _gpu_survey,
+    _model_placement,
     _model_source,
     _model_verdict,
     _preflight_cluster,
@@ -136,7 +137,7 @@ def _cluster_probes(kube: Kube, options: Mapping[str, Any], wanted: Sequence[Ser
             entry["name"]: kube.list("apps/v1", "Deployment", labels=entry["selector"])[0]
             for entry in options["installs"]
         },
-        "webhooks": lambda: _webhooks(kube),
+        "webhooks": lambda: _webhooks(kube, options),
         "classes": lambda: kube.list("storage.k8s.io/v1", "StorageClass")[0],
         "claims": lambda: {
             service.name: kube.get(Ref("v1", "PersistentVolumeClaim", namespace, claim_of(service)))
@@ -232,15 +233,37 @@ def _existing(kube: Kube, refs: Sequence[Ref]) -> list[dict[str, Any]]:
     return found
 
 
-def _webhooks(kube: Kube) -> tuple[list[dict[str, Any]], dict[str, bool | None]]:
+def _webhooks(kube: Kube, options: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, bool | None]]:
+    """Webhook configurations, and whether the Services are answered that may refuse what the plays write."""
     version = "admissionregistration.k8s.io/v1"
     configurations = [
         item
         for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
         for item in kube.list(version, kind)[0]
     ]
-    names = dict.fromkeys(name for item in configurations for name in _preflight_cluster.required_services(item))
+    # Which namespaces they select is judged later.
+    anywhere: dict[str, dict[str, str]] = {"": {}}
+    names = dict.fromkeys(
+        name
+        for item in configurations
+        for name in _preflight_cluster.required_services(_for_all(item), _written(options), anywhere)
+    )
     return configurations, {name: _is_answered(kube, *name.split("/")) for name in names}
+
+
+def _for_all(configuration: dict[str, Any]) -> dict[str, Any]:
+    return {"webhooks": [{**hook, "namespaceSelector": {}} for hook in configuration.get("webhooks") or []]}
+
+
+def _written(options: Mapping[str, Any]) -> set[str]:
+    """The API groups that the plays write."""
+    return {entry.get("group") or "" for entry in options["permissions"] if "create" in entry["verbs"]}
+
+
+def _labels(answers: Answers, options: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The namespaces of the plays with their labels; those to be made have the one that the API server gives."""
+    there = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in answers.get("namespaces", [])}
+    return {name: there.get(name, {"kubernetes.io/metadata.name": name}) for name in options["namespaces"]}
 
 
 def _is_answered(kube: Kube, namespace: str, name: str) -> bool | None:
@@ -268,7 +291,9 @@ def _of_what_is_there(answers: Answers, options: Mapping[str, Any]) -> list[Find
     if "webhooks" in answers.found:
         releases = [f"{entry['namespace']}/{entry['release']}" for entry in options["installs"]]
         configurations, services = answers.found["webhooks"]
-        found += _preflight_cluster.of_webhooks(configurations, services, releases)
+        found += _preflight_cluster.of_webhooks(
+            configurations, services, releases, _written(options), _labels(answers, options)
+        )
     if "crds" in answers.found and "groups" in answers.found:
         served = {group["name"]: [entry["version"] for entry in group["versions"]] for group in answers.get("groups")}
         found += _preflight_cluster.of_operators(answers.get("crds"), options["operators"])
@@ -352,6 +377,10 @@ def _fit(
         place = storage.place(service)
         if not at_rest:
             return _preflight_workload.of_fit(service, None, "no node is usable for it.")
+        try:
+            _model_placement.nodes(at_rest)
+        except ValueError as error:
+            return _preflight_workload.of_fit(service, None, str(error))
         if not place:
             return _preflight_workload.of_fit(service, None, f"{service.storage_uri} cannot be read from here.")
         params = {

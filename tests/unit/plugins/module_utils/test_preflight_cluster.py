@@ -185,34 +185,69 @@ def test_who_else_keeps_an_object(item: dict[str, Any], status: str, words: str)
     assert words in found.message
 
 
+GROUPS, NAMESPACES = {"", "serving.kserve.io"}, {"models": {"team": "llm"}, "kserve": {}}
+EVERYTHING = [{"apiGroups": ["*"]}]
+
+
 def webhook(name: str, service: str, release: str = "", **fields: Any) -> dict[str, Any]:
     namespace, _slash, which = service.partition("/")
-    entry = {"clientConfig": {"service": {"namespace": namespace, "name": which}}, **fields}
+    entry = {"clientConfig": {"service": {"namespace": namespace, "name": which}}, "rules": EVERYTHING, **fields}
     return {"kind": "ValidatingWebhookConfiguration", "webhooks": [entry], **meta(name, release=release)}
 
 
+def webhooks(*items: dict[str, Any], answered: bool | None = False, releases: tuple[str, ...] = ()) -> list[Finding]:
+    services = {"gone/old": answered, "kserve/web": True}
+    return judge.of_webhooks(items, services, releases, GROUPS, NAMESPACES)
+
+
 def test_a_webhook_without_an_endpoint_refuses_everything() -> None:
-    dead = webhook("old", "gone/old")
-    [found] = judge.of_webhooks([dead, webhook("alive", "kserve/web")], {"gone/old": False, "kserve/web": True}, [])
-    assert (found.status, found.subject) == (FAIL, "old")
-    assert "gone/old" in found.message
+    [found] = webhooks(webhook("old", "gone/old"), webhook("alive", "kserve/web"))
+    assert (found.status, found.subject) == (FAIL, "gone/old")
+    assert found.message.startswith("ValidatingWebhookConfiguration old asks Service gone/old")
+
+
+def test_webhooks_that_ask_the_same_service_are_one_finding() -> None:
+    [found] = webhooks(*[webhook(f"old-{number}", "gone/old") for number in range(3)])
+    assert "old-0 (and 2 more)" in found.message
+    assert len(found.evidence["webhooks"]) == 3
 
 
 def test_a_dead_webhook_of_our_own_release_is_repaired_by_the_play() -> None:
-    dead = webhook("mine", "kserve/web", "kserve/kserve-resources")
-    [found] = judge.of_webhooks([dead], {"kserve/web": False}, ["kserve/kserve-resources"])
-    assert found.status == WARN
+    mine = webhook("mine", "gone/old", "kserve/kserve-resources")
+    assert [found.status for found in webhooks(mine, releases=("kserve/kserve-resources",))] == [WARN]
 
 
-@pytest.mark.parametrize("fields", [{"failurePolicy": "Ignore"}, {"clientConfig": {"url": "https://example.com"}}])
-def test_a_webhook_that_need_not_answer_here_is_no_fault(fields: dict[str, Any]) -> None:
-    [found] = judge.of_webhooks([webhook("soft", "gone/old", **fields)], {"gone/old": False}, [])
-    assert found.status == PASS
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"failurePolicy": "Ignore"},
+        {"clientConfig": {"url": "https://example.com"}},
+        {"rules": [{"apiGroups": ["batch.example.com"]}]},
+        {"namespaceSelector": {"matchLabels": {"team": "web"}}},
+        {"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "In", "values": ["web"]}]}},
+    ],
+)
+def test_a_webhook_that_is_not_asked_about_the_plays_is_no_fault(fields: dict[str, Any]) -> None:
+    assert [found.status for found in webhooks(webhook("soft", "gone/old", **fields))] == [PASS]
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"matchLabels": {"team": "llm"}},
+        {"matchExpressions": [{"key": "team", "operator": "Exists"}]},
+        {"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["llm"]}]},
+        {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]},
+    ],
+)
+def test_a_selector_of_one_of_the_namespaces_counts(selector: dict[str, Any]) -> None:
+    rules = [{"apiGroups": ["serving.kserve.io"]}]
+    hook = webhook("old", "gone/old", namespaceSelector=selector, rules=rules)
+    assert [found.status for found in webhooks(hook)] == [FAIL]
 
 
 def test_an_endpoint_that_may_not_be_read_is_no_fault() -> None:
-    [found] = judge.of_webhooks([webhook("unseen", "kserve/web")], {"kserve/web": None}, [])
-    assert found.status == PASS
+    assert [found.status for found in webhooks(webhook("unseen", "gone/old"), answered=None)] == [PASS]
 
 
 # Custom resource definitions
