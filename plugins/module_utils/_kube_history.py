@@ -18,7 +18,7 @@ def record(kube: Kube, was: dict[str, Any], service: dict[str, Any], field_manag
     """Add an InferenceService after a change; before the first recorded one, also what it was. Raises KubeError."""
     namespace = service["metadata"]["namespace"]
     listed, _version = kube.list(
-        "apps/v1", "ControllerRevision", namespace, labels=f"{history.LABEL}={service['metadata']['name']}"
+        "apps/v1", "ControllerRevision", namespace, labels=f"{history.label_of(service)}={service['metadata']['name']}"
     )
     own = history.of_service(listed, service)
     numbers = {int(each["revision"]) for each in own}

@@ -162,6 +162,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_config impo
     secrets,
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors import KubeError
+from ansible_collections.llmstack.serving.plugins.module_utils._kube_gateway import Gateways
 from ansible_collections.llmstack.serving.plugins.module_utils._serving_health import standing
 
 
@@ -178,6 +179,7 @@ def found(kube: Kube, params: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     view = _kube_ready.glance_at(kube, services, params["namespace"])
     look = _kube_ready.Look(kube)
+    gateways = Gateways(kube, params["namespace"])
     entries = []
     for service in services:
         seen = _kube_ready.observed(view, service, look)
@@ -188,7 +190,7 @@ def found(kube: Kube, params: dict[str, Any]) -> list[dict[str, Any]]:
                 "name": service["metadata"]["name"],
                 "namespace": service["metadata"]["namespace"],
                 "health": {**health, "message": str(cause) if cause else phase},
-                **_serving_result.told(service, [*seen.workloads, *seen.pods]),
+                **_serving_result.told(service, [*seen.workloads, *seen.pods], gateways.address(service)),
                 "resource": _manifest.without_noise(service),
             }
         )
