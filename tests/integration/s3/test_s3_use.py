@@ -12,6 +12,7 @@ import http.server
 import importlib.resources
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -86,6 +87,19 @@ def test_a_long_upload_shows_progress(
         assert " of 4 files, " in line
         assert " GB, " in line
         assert " MB/s" in line
+
+
+@pytest.mark.long
+def test_a_playbook_shows_lines_while_the_upload_runs(
+    gateway: Server, bucket: str, model: Path, tmp_path: Path
+) -> None:
+    there = {"src": str(model), "bucket": bucket, "prefix": "llama", "create_bucket": True, "endpoint_url": gateway.url}
+    keys = {"region": REGION, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    slowly = {"bandwidth_limit": "600KiB", "part_size": "5MiB", "state_dir": str(tmp_path / "state")}
+    printed = playbook(tmp_path, [there | keys | slowly])
+    assert "changed=1" in printed
+    line = rf"\[localhost\] s3://{bucket}/llama: \d of 4 files, [\d.]+ of 0.01 GB, \d+ MB/s"
+    assert re.search(line, printed), printed
 
 
 def test_credentials_come_from_the_environment(
