@@ -178,10 +178,6 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
         raise errors.Invalid(f"{ref} {deletion(live)}. Run again when it is gone.")
     mine = live is None or _manifest.created_by(live) == settings.field_manager
     desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
-    if ref.kind == "InferenceService":
-        from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import with_hashes
-
-        desired = with_hashes(desired)
     before = _manifest.state(live)
     if live is None and not settings.check_mode:
         served = _send(kube, ref, desired, settings, deadline)
