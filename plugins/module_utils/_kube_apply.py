@@ -184,11 +184,7 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
     mine = live is None or _manifest.created_by(live) == settings.field_manager
     desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
     if ref.kind == "InferenceService":
-        desired = _inference_service(ref, live, desired)
-    elif ref.kind == "LLMInferenceService":
-        from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_hash import with_hashes
-
-        desired = with_hashes(desired)
+        _refuse_what_kserve_refuses(ref, live, desired)
     before = _manifest.state(live)
     if live is not None and _manifest.holds(live, desired, settings.field_manager):
         return Item(ref, "unchanged", before, before, live, live)
@@ -220,13 +216,11 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
     return Item(ref, "updated", before, _manifest.state(served), served, live)
 
 
-def _inference_service(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any]) -> dict[str, Any]:
-    from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import with_hashes
+def _refuse_what_kserve_refuses(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any]) -> None:
     from ansible_collections.llmstack.serving.plugins.module_utils._kserve_rules import problems
 
     if found := problems(desired, live):
         raise errors.Invalid(f"{ref}: {' '.join(found)}")
-    return with_hashes(desired)
 
 
 def _predicted(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any], settings: Settings) -> Item:

@@ -21,8 +21,9 @@ from tools import checkout
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 # They put nothing on a cluster, so there is nothing to be present or absent.
-WITHOUT_STATE = {"preflight", "validation", "versions"}
-PLAYBOOKS = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+WITHOUT_STATE = {"operations", "preflight", "validation", "versions"}
+SITE = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "site.yml")
 INVENTORIES = ["local", "dev", "staging", "production"]
 
 
@@ -133,7 +134,7 @@ def plays(playbook: str) -> list[dict[str, Any]]:
 
 
 def test_the_site_is_its_four_parts_in_order() -> None:
-    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == PLAYBOOKS
+    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == SITE
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
@@ -144,7 +145,25 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        assert task["tags"] == [role]
+        # A single tag must not lead around a confirmation.
+        assert task["tags"] in ([role], [role, "always"])
+
+
+def test_uninstalling_is_installing_backwards() -> None:
+    def roles(*names: str) -> list[str]:
+        found = [task["ansible.builtin.import_role"]["name"] for name in names for task in plays(name)[0]["tasks"]]
+        # The CRDs of the gateway come before it and stay.
+        return list(dict.fromkeys(name.removeprefix("llmstack.serving.") for name in reversed(found)))
+
+    [play] = plays("uninstall.yml")
+    removed = []
+    for task in play["tasks"]:
+        role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
+        if role not in WITHOUT_STATE:
+            assert task["vars"] == {f"{role}_state": "absent"}
+            removed.append(role)
+    installed = [role for role in roles("install.yml", "deploy.yml") if role not in WITHOUT_STATE]
+    assert removed == installed
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
