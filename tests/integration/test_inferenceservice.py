@@ -283,7 +283,7 @@ def test_failing_update_says_that_the_old_revision_serves_and_can_be_mended(
 
 def engine(code: str) -> dict[str, Any]:
     """Options for an engine that runs this Python code, with the image that has one."""
-    return {"image": PYTHON, "command": ["/usr/local/bin/python3", "-c"], "args": [code]}
+    return {"image": PYTHON, "command": ["/usr/local/bin/python3", "-c", code]}
 
 
 def crash(line: str) -> dict[str, Any]:
@@ -346,7 +346,9 @@ FAILURES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ),
     ("unknown", crash("boom"), ("failed 3 times with exit code 1", "boom")),
 ]
-SAMPLE = {name for name, _options, _texts in random.Random(SEED).sample(FAILURES, 2)}
+# A minute without a node, three crashes.
+SLOW = {"gpus", "selector", "claim", "unknown", "readiness-probe", "startup-probe"}
+SAMPLE = random.Random(SEED).sample(sorted({name for name, _options, _texts in FAILURES} - SLOW), 2)
 
 
 @pytest.mark.parametrize(
