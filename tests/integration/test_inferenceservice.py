@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import time
 import urllib.request
 import uuid
@@ -464,6 +465,47 @@ def test_download_that_runs_out(
         cluster.request("DELETE", path)
 
 
+def documented(name: str) -> dict[str, Any]:
+    """The options of a task in docs/inference-service.md."""
+    text = (checkout.ROOT / "docs" / "inference-service.md").read_text()
+    for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for task in yaml.safe_load(block):
+            if task["name"] == name:
+                options: dict[str, Any] = task["llmstack.serving.inferenceservice"]
+                return options
+    raise AssertionError(f"No task {name}")
+
+
+@pytest.mark.long
+def test_the_guide_s_service_deploys_as_documented(serve: Serve, cluster: Cluster, namespace: str) -> None:
+    guide = documented("The guide's service")
+    # KEDA is not there, and says so before anything is written.
+    refused = serve(**{**guide, "name": "tiny", "namespace": namespace})
+    failed(refused, "scale_metric: concurrency in deployment_mode: Standard needs KEDA", "Nothing was changed.")
+    # Smaller, with the model and images of the sandbox. KServe gives the transformer's command three more arguments.
+    here = ("name", "namespace", "runtime", "storage_uri", "service_account", "prometheus_url")
+    options = {name: value for name, value in guide.items() if name not in here}
+    answer = "import http.server as h; h.HTTPServer(('', 8080), h.SimpleHTTPRequestHandler).serve_forever()"
+    validator = {"name": "prompt-validator", "image": PYTHON, "command": ["/usr/local/bin/python3", "-c", answer]}
+    options |= {
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "env": [entry for entry in guide["env"] if entry["name"] != "MAX_MODEL_LEN"],
+        "min_replicas": 1,
+        "scale_metric": "cpu",
+        "transformer": {"containers": [validator]},
+    }
+    result = done(serve(**options))
+    served = result["inferenceservice"]
+    assert served["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
+    assert served["spec"]["predictor"]["timeout"] == guide["timeout"]
+    scaler = cluster.get(f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/tiny-predictor")
+    assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (1, guide["max_replicas"])
+    assert scaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == guide["scale_target"]
+    ready = {pod["name"].split("-")[1]: pod["gpus"] for pod in result["pods"] if pod["phase"] == "is ready"}
+    assert ready == {"predictor": guide["gpus"], "transformer": 0}
+    done(serve(**options), changed=False)
+
+
 # Updates while users are served
 
 
@@ -510,7 +552,7 @@ def test_credentials_by_storage_secret(serve: Serve, cluster: Cluster, sandbox: 
 
 
 @pytest.mark.long
-def test_model_on_a_claim_and_several_uris(serve: Serve, cluster: Cluster, namespace: str, bucket: str) -> None:
+def test_model_by_a_list_of_uris(serve: Serve, bucket: str) -> None:
     uris = [{"uri": f"s3://{bucket}/tiny", "mountPath": "/mnt/models"}]
     done(serve(storage_uri=None, definition={"spec": {"predictor": {"storageUris": uris}}}))
 
