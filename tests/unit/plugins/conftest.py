@@ -29,6 +29,7 @@ PLURALS = {
     "gateways": "Gateway",
     "gpuclusters": "GPUCluster",
     "httproutes": "HTTPRoute",
+    "inferenceservices": "InferenceService",
     "ingresses": "Ingress",
     "namespaces": "Namespace",
     "nodes": "Node",
