@@ -18,7 +18,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors impo
 
 def revisions(kube: Kube, service: dict[str, Any]) -> list[dict[str, Any]]:
     """The recorded revisions of an InferenceService, oldest first. Raises KubeError."""
-    labels = f"{history.LABEL}={service['metadata']['name']}"
+    labels = f"{history.label_of(service)}={service['metadata']['name']}"
     listed, _version = kube.list("apps/v1", "ControllerRevision", service["metadata"]["namespace"], labels=labels)
     return history.of_service(listed, service)
 

@@ -133,6 +133,71 @@ def _owned(value: Any, fields: dict[str, Any]) -> Any:
     return kept
 
 
+def holds(live: dict[str, Any], desired: dict[str, Any], field_manager: str) -> bool:
+    """Whether a server-side apply of `desired` by `field_manager` provably changes nothing, so that none need be sent.
+
+    It is so if the manager's last apply set exactly the fields that `desired` has, it still owns all of them, and they still
+    have these values. False means no more than that this is not proven.
+    """
+    for entry in live["metadata"].get("managedFields") or []:
+        if (entry.get("manager"), entry.get("operation"), entry.get("apiVersion"), entry.get("subresource")) == (
+            field_manager,
+            "Apply",
+            desired["apiVersion"],
+            None,
+        ):
+            return _same(_owned_part(live), _owned_part(desired), entry.get("fieldsV1") or {})
+    return False
+
+
+def _owned_part(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Without what names the object, which nobody owns (apimachinery pkg/util/managedfields/internal/stripmeta.go)."""
+    rest = {key: value for key, value in manifest.items() if key not in ("apiVersion", "kind")}
+    rest["metadata"] = {key: value for key, value in manifest["metadata"].items() if key not in ("name", "namespace")}
+    if not rest["metadata"]:
+        del rest["metadata"]
+    return rest
+
+
+def _same(live: Any, desired: Any, owned: dict[str, Any]) -> bool:
+    """Compare at the fields of `owned`, in the format FieldsV1 (structured-merge-diff fieldpath/serialize.go)."""
+    below = {key: value for key, value in owned.items() if key != "."}
+    if not below:
+        # A leaf, or a list or map that is replaced as a whole.
+        return live is not None and live == desired
+    kinds = {key[:2] for key in below}
+    if kinds == {"f:"}:
+        if not isinstance(live, dict) or not isinstance(desired, dict) or {f"f:{key}" for key in desired} != set(below):
+            return False
+        return all(key in live and _same(live[key], desired[key], below[f"f:{key}"]) for key in desired)
+    if not isinstance(live, list) or not isinstance(desired, list) or len(desired) != len(below):
+        return False
+    if kinds == {"v:"}:
+        wanted = [json.loads(key[2:]) for key in below]
+        return all(value in desired and value in live for value in wanted)
+    if kinds == {"k:"}:
+        places = []
+        for key, value in below.items():
+            names = json.loads(key[2:])
+            ours, theirs = _place(desired, names), _place(live, names)
+            if ours is None or theirs is None or not _same(live[theirs], desired[ours], value):
+                return False
+            places.append((ours, theirs))
+        # The order of the list may matter to whoever reads it.
+        return [theirs for _ours, theirs in sorted(places)] == sorted(theirs for _ours, theirs in places)
+    return False
+
+
+def _place(items: list[Any], names: dict[str, Any]) -> int | None:
+    """Where the one item with these keys is; None if there is none, or it is not clear which."""
+    found = [
+        number
+        for number, item in enumerate(items)
+        if isinstance(item, dict) and all(item.get(key) == value for key, value in names.items())
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def created_by(manifest: dict[str, Any] | None) -> str | None:
     """The field manager that created the object, if it was one of ours."""
     return ((manifest or {}).get("metadata", {}).get("annotations") or {}).get(CREATED_BY)

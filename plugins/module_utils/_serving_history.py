@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.llmstack.serving.plugins.module_utils._serving_change import same_pods
 
 LABEL = "llmstack.serving/inferenceservice"
+LLM_LABEL = "llmstack.serving/llminferenceservice"
 CHANGED_AT = "llmstack.serving/changed-at"
 CHANGED_BY = "llmstack.serving/changed-by"
 STORAGE_URI = "llmstack.serving/storage-uri"
@@ -24,17 +25,24 @@ KEPT = 10
 
 
 def revision(service: dict[str, Any], *, changed_at: str, changed_by: str) -> dict[str, Any]:
-    """The ControllerRevision of an InferenceService as served; its number is the generation. Times are ISO 8601."""
+    """The ControllerRevision of an InferenceService or LLMInferenceService as served; its number is the generation. Times are ISO 8601."""
     metadata = service["metadata"]
     number = metadata["generation"]
-    model = ((service.get("spec") or {}).get("predictor") or {}).get("model") or {}
+    spec = service.get("spec") or {}
+    model = (spec.get("predictor") or spec).get("model") or {}
+    # Both kinds can have an object of one name.
+    name = f"{metadata['name']}-{number}" if label_of(service) == LABEL else f"{metadata['name']}-llm-{number}"
     owner = {
         "apiVersion": service["apiVersion"],
         "kind": service["kind"],
         "name": metadata["name"],
         "uid": metadata["uid"],
     }
-    annotations = {CHANGED_AT: changed_at, CHANGED_BY: changed_by, STORAGE_URI: model.get("storageUri") or ""}
+    annotations = {
+        CHANGED_AT: changed_at,
+        CHANGED_BY: changed_by,
+        STORAGE_URI: model.get("storageUri") or model.get("uri") or "",
+    }
     described = {
         "spec": service.get("spec") or {},
         "metadata": {"annotations": metadata.get("annotations") or {}, "labels": metadata.get("labels") or {}},
@@ -43,15 +51,20 @@ def revision(service: dict[str, Any], *, changed_at: str, changed_by: str) -> di
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": {
-            "name": f"{metadata['name']}-{number}",
+            "name": name,
             "namespace": metadata["namespace"],
-            "labels": {LABEL: metadata["name"]},
+            "labels": {label_of(service): metadata["name"]},
             "annotations": annotations,
             "ownerReferences": [owner],
         },
         "revision": number,
         "data": described,
     }
+
+
+def label_of(service: dict[str, Any]) -> str:
+    """The label by which the revisions of such an object are found; its value is the name."""
+    return LLM_LABEL if service["kind"] == "LLMInferenceService" else LABEL
 
 
 def of_service(known: list[dict[str, Any]], service: dict[str, Any]) -> list[dict[str, Any]]:

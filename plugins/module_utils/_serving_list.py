@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_ready, _manifest, _serving_result
 from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import API_VERSION, KIND
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube
+from ansible_collections.llmstack.serving.plugins.module_utils._kube_gateway import Gateways
 from ansible_collections.llmstack.serving.plugins.module_utils._serving_health import standing
 
 
@@ -23,6 +24,7 @@ def listed(
         return []
     view = _kube_ready.glance_at(kube, services, namespace)
     look = _kube_ready.Look(kube)
+    gateways = Gateways(kube, namespace)
     entries = []
     for service in services:
         seen = _kube_ready.observed(view, service, look)
@@ -33,7 +35,7 @@ def listed(
                 "name": service["metadata"]["name"],
                 "namespace": service["metadata"]["namespace"],
                 "health": {**health, "message": str(cause) if cause else phase},
-                **_serving_result.told(service, [*seen.workloads, *seen.pods]),
+                **_serving_result.told(service, [*seen.workloads, *seen.pods], gateways.address(service)),
                 "resource": _manifest.without_noise(service),
             }
         )

@@ -165,8 +165,6 @@ objects:
           namespace: model-serving
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_apply, _manifest
@@ -179,15 +177,6 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_config impo
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors import KubeError
 from ansible_collections.llmstack.serving.plugins.module_utils._progress import report
-
-
-def hashed(definition: dict[str, Any]) -> dict[str, Any]:
-    """An InferenceService with what tells that KServe has seen it; anything else as it is."""
-    if definition["kind"] != "InferenceService" or not definition.get("spec"):
-        return definition
-    from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import with_hashes
-
-    return with_hashes(definition)
 
 
 def main() -> None:
@@ -220,7 +209,7 @@ def main() -> None:
     )
     act = _kube_apply.present if params["state"] == "present" else _kube_apply.absent
     try:
-        outcome = act(Kube(connection(params)), [hashed(definition) for definition in definitions], settings)
+        outcome = act(Kube(connection(params)), definitions, settings)
     except MissingLibrary as error:
         module.fail_json(msg=missing_required_lib(error.name))
     except KubeError as error:
