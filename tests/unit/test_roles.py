@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -554,85 +553,38 @@ def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
     assert {"bind", "escalate"} <= verbs["rbac.authorization.k8s.io", "clusterroles"]
 
 
-def answer(**changes: Any) -> dict[str, Any]:
-    choice = {"message": {"content": "hello"}, "finish_reason": "stop"}
-    body = {"model": "chat", "choices": [choice], "usage": {"completion_tokens": 1}}
-    return {"results": [{"status": 200, "json": body, "elapsed": 0} | changes]}
-
-
-READY = {"conditions": [{"type": "Ready", "status": "True"}], "url": "http://chat-models.example.com"}
-SERVED: dict[str, Any] = {
-    "llmstack_inference_services": [{"name": "chat"}],
-    "validation_report_dir": "/reports",
-    "__validation_gateway": {
-        "resources": [{"status": {"addresses": [{"value": "10.1.2.3"}]}, "spec": {"listeners": []}}]
-    },
-    "__validation_gateway_service": {"skipped": True},
-    "__validation_inference_services": {"resources": [{"metadata": {"name": "chat"}, "status": READY}]},
-    "__validation_model_services": {
-        "resources": [
-            {"metadata": {"name": "chat-predictor"}, "spec": {"clusterIP": "10.9.9.9", "ports": [{"port": 80}]}}
+VALIDATION: dict[str, Any] = {
+    "validation_services": [
+        {"name": "chat"},
+        {"name": "search", "model_name": "bge", "kind": "LLMInferenceService", "api": "embeddings"},
+    ],
+    "__validation_load_results": {
+        "results": [
+            {"item": {"name": "chat"}, "report_files": ["/r/chat.html", "/r/chat.json"], "msg": "50 concurrent: good."},
+            {"item": {"name": "search"}, "msg": 'It is "down".'},
         ]
     },
-    "__validation_gateway_answers": answer(),
-    "__validation_service_answers": answer(),
 }
 
 
-ABORTED = {"model": "chat", "choices": [{"message": {"content": "x"}, "finish_reason": "abort"}]}
-OTHER = {"model": "other", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
-# What differs from SERVED, and the verdicts on: ready, through the Gateway, at the Service.
-JUDGED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "all-is-well": ({}, ["pass", "pass", "pass"]),
-    "cluster-ips-out-of-reach": (
-        {"__validation_service_answers": answer(status=-1, json={}, msg="timed out")},
-        ["pass", "pass", "skip"],
-    ),
-    "no-route": (
-        {"__validation_gateway_answers": answer(status=404, json={}, content="no route")},
-        ["pass", "fail", "pass"],
-    ),
-    "gateway-out-of-reach": (
-        {"__validation_gateway_answers": answer(status=-1, json={}, msg="refused")},
-        ["pass", "fail", "pass"],
-    ),
-    "another-model": ({"__validation_gateway_answers": answer(json=OTHER)}, ["pass", "fail", "pass"]),
-    "cut-off-by-a-shutdown": ({"__validation_service_answers": answer(json=ABORTED)}, ["pass", "pass", "fail"]),
-    "not-deployed": (
-        {
-            "__validation_inference_services": {"resources": []},
-            "__validation_gateway_answers": {"results": [{"skipped": True}]},
-        },
-        ["fail", "skip", "pass"],
-    ),
-    "nothing-is-served": ({"llmstack_inference_services": []}, ["warn"]),
-    "quoted-prompt": ({"validation_prompt": 'It\'s "quoted"?'}, ["pass", "pass", "pass"]),
-}
+def test_validation_asks_for_each_service_and_passes_on_what_became_of_its_load_test(tmp_path: Path) -> None:
+    cases = {"some": VALIDATION, "none": {"validation_services": [], "__validation_load_results": {}}}
+    found = evaluate_cases(tmp_path, cases, "{'targets': __validation_targets, 'load_tests': __validation_load_tests}")
+    assert found["none"] == {"targets": [], "load_tests": []}
+    common = {"path_prefix": ""}
+    assert found["some"]["targets"] == [
+        {"name": "chat", "kind": "InferenceService", "model": "chat", "api": "chat", **common},
+        {"name": "search", "kind": "LLMInferenceService", "model": "bge", "api": "embeddings", **common},
+    ]
+    assert found["some"]["load_tests"] == [
+        {"service": "chat", "report": "/r/chat.json", "problem": "50 concurrent: good."},
+        {"service": "search", "report": None, "problem": 'It is "down".'},
+    ]
 
 
-@pytest.fixture(scope="module")
-def validation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    cases = {name: {**SERVED, **changes} for name, (changes, _statuses) in JUDGED.items()}
-    expression = "{'report': __validation_report, 'summary': __validation_summary, 'targets': __validation_targets}"
-    return evaluate_cases(tmp_path_factory.mktemp("validation"), cases, expression)
-
-
-@pytest.mark.parametrize("case", JUDGED)
-def test_validation_judges_the_answers(validation: dict[str, Any], case: str) -> None:
-    checks = validation[case]["report"]["checks"]
-    assert [check["result"] for check in checks] == JUDGED[case][1]
-    assert all(check["evidence"] for check in checks)
-    assert all(check.get("remedy") for check in checks if check["result"] == "fail")
-    assert validation[case]["summary"][-1] == f"Report:   /reports/{case}-validation.json"
-
-
-def test_the_printed_curl_command_works_as_printed(validation: dict[str, Any]) -> None:
-    case = validation["quoted-prompt"]
-    [line] = [line for line in case["summary"] if line.startswith("Try it:")]
-    assert json.dumps(line) == f'"{line}"', "Ansible prints JSON: nothing in it may need escaping"
-    words = shlex.split(line.removeprefix("Try it:"))
-    assert words[:3] == ["curl", "-sS", "http://10.1.2.3/v1/chat/completions"]
-    assert "Host: chat-models.example.com" in words
-    [target] = case["targets"]
-    assert words[-2:] == ["-d", f"@{target['request_path']}"]
-    assert target["request"]["messages"] == [{"role": "user", "content": 'It\'s "quoted"?'}]
+def test_the_load_test_of_the_validation_is_made_of_the_module_s_options() -> None:
+    options = specification("validation")["main"]["options"]["validation_load_test"]["options"]
+    [task] = [task for task in tasks("validation", "main") if "llmstack.serving.load_test" in task]
+    text = json.dumps(task["llmstack.serving.load_test"])
+    assert set(options) == set(re.findall(r"validation_load_test\.(\w+)", text))
+    assert set(options) <= set(task["llmstack.serving.load_test"])
