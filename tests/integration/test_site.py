@@ -24,12 +24,9 @@ SITE = ("-i", "inventories/local", "playbooks/site.yml")
 pytestmark = pytest.mark.usefixtures("real_node")
 
 
-@pytest.fixture(scope="module")
-def site() -> subprocess.CompletedProcess[str]:
-    """A run that ended well, whatever the cluster was like before."""
-    done = ansible_playbook(*SITE)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-    return done
+@pytest.fixture
+def site(stack: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    return stack
 
 
 @pytest.fixture
