@@ -303,8 +303,8 @@ def play(space: str, folder: Path, *arguments: str, **variables: Any) -> Any:
 def test_a_slow_engine_fails_the_load_test_of_the_playbook_and_nothing_else(
     space: str, engine: Callable[[str], None], tmp_path: Path
 ) -> None:
-    load = {"concurrency": [2, 4], "requests": 8, "warmup_requests": 0, "max_tokens": 8, "prompts": ["Hello."]}
-    load["slos"] = {"ttft_p95_ms": 300}
+    load = {"concurrency": [1, 2], "requests": 2, "warmup_requests": 0, "max_tokens": 8, "prompts": ["Hello."]}
+    load["slos"] = {"ttft_p95_ms": 1500}
     done = play(space, tmp_path, validation_load_test=load)
     assert done.returncode == 0, done.stdout
     engine("slow")

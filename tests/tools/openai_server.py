@@ -50,7 +50,7 @@ STATES = (
     "two-tokenizers",  # counts differently in /tokenize
     "no-metrics",
     "frozen",  # its counters stand still
-    "slow",  # half a second to the first token, 5 ms to each other
+    "slow",  # two seconds to the first token, 5 ms to each other
 )
 
 
@@ -141,7 +141,7 @@ class Server(asyncio.Protocol):
         Server.bodies = [*Server.bodies[-20:], document]
         Server.headers = head.split("\r\n")
         if Server.state == "slow":
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(2.0)
         if Server.state != "frozen":
             Server.answered += 1
         if model == "unknown":
