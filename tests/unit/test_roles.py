@@ -24,6 +24,8 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()
 # They put nothing on a cluster, so there is nothing to be present or absent.
 WITHOUT_STATE = {"preflight", "validation", "versions"}
 PLAYBOOKS = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+# Run by themselves.
+BESIDE = ["gpu_cluster.yml"]
 INVENTORIES = ["local", "dev", "staging", "production"]
 
 
@@ -137,7 +139,7 @@ def test_the_site_is_its_four_parts_in_order() -> None:
     assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == PLAYBOOKS
 
 
-@pytest.mark.parametrize("playbook", PLAYBOOKS)
+@pytest.mark.parametrize("playbook", [*PLAYBOOKS, *BESIDE])
 def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     [play] = plays(playbook)
     assert play["hosts"] == "clusters"
@@ -151,7 +153,7 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
 def test_all_plays_take_their_credentials_alike() -> None:
     """Ansible has no place for module_defaults that several playbooks share."""
     converge = load(ROOT / "extensions" / "molecule" / "converge.yml")
-    given = [play["module_defaults"] for play in [*converge, *(plays(name)[0] for name in PLAYBOOKS)]]
+    given = [play["module_defaults"] for play in [*converge, *(plays(name)[0] for name in [*PLAYBOOKS, *BESIDE])]]
     groups = ["group/llmstack.serving.llmstack", "group/kubernetes.core.k8s", "group/kubernetes.core.helm"]
     expected = {
         "kubeconfig": "{{ llmstack_kubeconfig | default(omit) }}",
