@@ -122,9 +122,9 @@ def _vllm(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image
         raise SandboxError(f"The engine's image needs {', '.join(sorted(missing))} of this machine: install them.")
     path = work / "shell.tar"
     with LayerWriter(path) as writer:
-        for name, found in tools.items():
-            writer.file(f"/bin/{name}", found.resolve(), 0o755)
-        _add_libraries(writer, [found.resolve() for found in tools.values()], pathlib.Path("/"))
+        for name, tool in tools.items():
+            writer.file(f"/bin/{name}", tool.resolve(), 0o755)
+        _add_libraries(writer, [tool.resolve() for tool in tools.values()], pathlib.Path("/"))
     files = {
         "/usr/local/bin/vllm": binaries["vllm"],
         "/usr/bin/python3": binaries["vllm"],
