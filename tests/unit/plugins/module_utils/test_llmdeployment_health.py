@@ -141,6 +141,14 @@ def test_scaling_is_waited_for() -> None:
     assert seen(manifest, workloads(decode=half)).phase == "decode: 6 of 8 pods are available"
 
 
+def test_of_several_pickers_one_is_ready() -> None:
+    manifest = service()
+    manifest["spec"]["router"]["scheduler"]["replicas"] = 3
+    assert seen(manifest, workloads(picker=deployment("picker", 3, availableReplicas=1))).state == "ready"
+    none = seen(manifest, workloads(picker=deployment("picker", 3, availableReplicas=0)))
+    assert none.phase == "picker: 0 of 3 pods are available"
+
+
 def test_a_part_of_the_way_in_is_waited_for() -> None:
     health = seen(service(InferencePoolReady=false("WaitingForGateway", "not accepted yet")))
     assert (health.state, health.phase) == (

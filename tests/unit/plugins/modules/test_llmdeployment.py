@@ -155,7 +155,7 @@ def test_a_run_that_changes_nothing_sends_few_requests(api: Any, run: Any, kserv
     result = run(**OPTIONS)
     assert not result["changed"]
     assert [method for method, _path, query in api.requests if method == "PATCH" and "dryRun" not in query] == []
-    # This server keeps no field ownership, which on a real one proves that nothing changes: hence a dry run, and the nodes.
+    # This server keeps no field ownership, which else proves that nothing changes: hence a dry run, and the nodes.
     proof = {"PATCH", "/api/v1/nodes"}
     assert len([entry for entry in api.requests if not proof & set(entry[:2])]) <= 6, api.requests
 
