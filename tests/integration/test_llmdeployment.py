@@ -6,39 +6,18 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
-import urllib.error
-import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from sandbox.kube import Cluster
-from tools import checkout
+from tools.llm_deployments import PICKER, SERVED, SMALL, VERSIONS, ask, cached_share, prepared, removed, small, uploaded
 from tools.playbook import ansible_playbook, writes
 from tools.run_module import run_module
 
 Deploy = Callable[..., dict[str, Any]]
-VERSIONS = yaml.safe_load((checkout.ROOT / "roles/versions/vars/main.yml").read_text())["versions_table"]
-SERVED = "/apis/serving.kserve.io/v1alpha2"
-# The simulator keeps a prefix cache if it is told to, and then wants to know which pod it is.
-CACHING = [
-    {"name": "SANDBOX_SIMULATOR_ARGS", "value": "--enable-kvcache --kv-cache-size 2048 --block-size 16"},
-    *(
-        {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
-        for name, path in (
-            ("POD_IP", "status.podIP"),
-            ("POD_NAME", "metadata.name"),
-            ("POD_NAMESPACE", "metadata.namespace"),
-        )
-    ),
-]
-SMALL = {"cpu": "10m", "memory": "256Mi"}
-PICKER = {"resources": {"cpu": "50m", "memory": "512Mi"}}
 # The deployment of the production guide; only sizes are the sandbox's.
 GUIDE: dict[str, Any] = {
     "name": "production-llm",
@@ -72,89 +51,28 @@ def llmd(cluster: Cluster, kserve: None) -> None:
 @pytest.fixture(scope="module")
 def model(sandbox: dict[str, Any]) -> Iterator[str]:
     """Where the tiny model is."""
-    s3, name = sandbox["s3"], f"test-{uuid.uuid4().hex[:8]}"
-    common = {
-        "endpoint_url": s3["endpoint_url"],
-        "region": s3["region"],
-        "access_key": s3["access_key_id"],
-        "secret_key": s3["secret_access_key"],
-        "bucket": name,
-        "create_bucket": True,
-        "prefix": "tiny",
-    }
-    done = run_module("llmstack.serving.s3_model_upload", {**common, "src": sandbox["model"]})
-    assert not done["failed"], done["msg"]
-    yield f"s3://{name}/tiny"
-    run_module("llmstack.serving.s3_model_upload", {**common, "state": "absent", "delete": True})
+    with uploaded(sandbox) as uri:
+        yield uri
 
 
 @pytest.fixture
 def deploy(cluster: Cluster, sandbox: dict[str, Any], namespace: str, llmd: None, model: str) -> Iterator[Deploy]:
     """Run the module in a namespace with restricted Pod Security and an account that may read the bucket."""
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    cluster.merge(f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": label}})
-    s3 = sandbox["s3"]
-    annotations = {
-        "serving.kserve.io/s3-endpoint": s3["endpoint_url"].partition("://")[2],
-        "serving.kserve.io/s3-usehttps": "0",
-        "serving.kserve.io/s3-region": s3["region"],
-    }
-    metadata = {"name": "storage", "namespace": namespace}
-    keys = {"AWS_ACCESS_KEY_ID": s3["access_key_id"], "AWS_SECRET_ACCESS_KEY": s3["secret_access_key"]}
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {**metadata, "annotations": annotations},
-        "stringData": keys,
-    }
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "secrets": [{"name": "storage"}]}
-    done = run_module("llmstack.serving.apply", {"kubeconfig": sandbox["kubeconfig"], "definitions": [secret, account]})
-    assert not done["failed"], done["msg"]
-    common = {
-        "kubeconfig": sandbox["kubeconfig"],
-        "namespace": namespace,
-        "service_account": "storage",
-        "image": VERSIONS["vllm"]["images"]["openai"],
-        "pod_security_context": {"runAsUser": 2000, "runAsGroup": 0},
-        "termination_grace_period_seconds": 5,
-        "wait_timeout": 240,
-    }
+    common = prepared(cluster, sandbox, namespace)
 
     def call(check: bool = False, **options: Any) -> dict[str, Any]:
-        options = copy.deepcopy(options)
         if "model" in options:
             options["model"] = {"uri": model, **options["model"]}
         return run_module("llmstack.serving.llmdeployment", {**common, **options}, check=check)
 
     yield call
-    # Before the namespace: the controller removes what a namespace does not take along.
-    for service in cluster.get(f"{SERVED}/namespaces/{namespace}/llminferenceservices")["items"]:
-        call(name=service["metadata"]["name"], state="absent")
-
-
-def small(replicas: int = 1, **options: Any) -> dict[str, Any]:
-    serving = {"gateway": PICKER, "decode": {"replicas": replicas, "resources": SMALL, "env": CACHING}}
-    return {"name": "chat", "model": {"name": "tiny/chat"}, "serving": serving, **options}
+    removed(cluster, namespace, common)
 
 
 def done(result: dict[str, Any], changed: bool = True) -> dict[str, Any]:
     assert not result["failed"], result["msg"]
     assert result["changed"] is changed, result.get("diff")
     return result
-
-
-def ask(cluster: Cluster, result: dict[str, Any], prompt: str, tokens: int = 4) -> tuple[dict[str, Any], Any]:
-    """A completion by way of the gateway's proxies, and the headers of the answer."""
-    gateway = cluster.get("/api/v1/namespaces/kserve/services/kserve-ingress-gateway-istio")["spec"]["clusterIP"]
-    name = result["llmdeployment"]["spec"]["model"]["name"]
-    body = {"model": name, "prompt": prompt, "max_tokens": tokens}
-    request = urllib.request.Request(
-        f"http://{gateway}{result['endpoint']['path']}/v1/completions",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer), answer.headers
 
 
 def parts(result: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -249,18 +167,16 @@ def pods(cluster: Cluster, namespace: str, suffix: str) -> list[dict[str, Any]]:
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
-def share_cached(cluster: Cluster, result: dict[str, Any], rounds: int = 6) -> tuple[float, dict[int, set[str]]]:
+def share_cached(cluster: Cluster, result: dict[str, Any]) -> tuple[float, dict[int, set[str]]]:
     """Prompts with four long beginnings, several times: share of cached tokens, and the pods of each beginning."""
-    cached = total = 0
+    shares = []
     where: dict[int, set[str]] = {}
-    for number in range(rounds * 4):
+    for number in range(24):
         prefix = number % 4
         answer, headers = ask(cluster, result, f"{prefix} " * 400 + f"question {number}", tokens=1)
-        details = answer["usage"].get("prompt_tokens_details") or {}
-        cached += details.get("cached_tokens") or 0
-        total += answer["usage"]["prompt_tokens"]
+        shares.append(cached_share(answer))
         where.setdefault(prefix, set()).add(headers["x-inference-pod"])
-    return cached / total, where
+    return sum(shares) / len(shares), where
 
 
 @pytest.mark.long
