@@ -538,7 +538,7 @@ _ENGINE: tuple[_Known, ...] = (
     ),
     _known(
         "picker_plugin",
-        r"plugin type '?[\w-]+'? is not registered",
+        r"plugin type \W*[\w-]+\W* is not registered",
         "the endpoint picker does not know a plugin of its configuration",
         "Use the picker of llm-d (role llmd), or choose serving.scheduler.profile or config for the picker that is there.",
     ),
