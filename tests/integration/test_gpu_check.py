@@ -298,7 +298,7 @@ def test_containers_that_get_no_driver_are_found(
 def test_a_validation_that_is_not_complete_is_found(
     gpu_check: Check, make: Make, policy: Callable[[dict[str, Any]], None], cluster: Cluster, namespace: str
 ) -> None:
-    node = make(gpu_nodes.node())
+    node = make(gpu_nodes.node(capacity={"pods": "10"}))
     policy({"status": {"state": "ready"}})
     labels = {"app": "nvidia-operator-validator"}
     spec = {
