@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
 from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import (
     AUTOSCALER_CLASS,
     DEPLOYMENT_MODE,
@@ -329,6 +328,8 @@ def _keda(manifest: Manifest) -> Iterator[str]:
 
 
 def _keda_metric(entry: dict[str, Any]) -> Iterator[str]:
+    from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
+
     kind = entry.get("type")
     source = entry.get({"Resource": "resource", "External": "external", "PodMetric": "podmetric"}.get(str(kind), ""))
     if kind not in ("Resource", "External", "PodMetric"):
