@@ -14,7 +14,7 @@ import pytest
 
 from sandbox.kube import Cluster
 from tools.llm_deployments import PICKER, SERVED, SMALL, VERSIONS, ask, cached_share, prepared, removed, small, uploaded
-from tools.playbook import ansible_playbook, writes
+from tools.playbook import ansible_playbook, recap, writes
 from tools.run_module import run_module
 
 Deploy = Callable[..., dict[str, Any]]
@@ -275,3 +275,28 @@ def test_the_info_module_tells_each_part(deploy: Deploy, sandbox: dict[str, Any]
     assert len(entry["picker_sees"]) == 2
     assert "kserve-config-llm-template" in " ".join(entry["presets"])
     assert entry["images"]["picker"] == VERSIONS["llm_d"]["images"]["endpoint_picker"]
+
+
+@pytest.mark.long
+def test_the_role_deploys_the_guides_example(cluster: Cluster, llmd: None) -> None:
+    """As an operator runs it: with a file of variables, twice, and away again."""
+    command = ("-i", "inventories/local", "playbooks/deploy.yml", "-e", "@playbooks/vars/production-llm.yml", "--tags")
+    first = ansible_playbook(*command, "model_storage,llmd")
+    assert first.returncode == 0, first.stdout[-4000:] + first.stderr
+    conditions = cluster.get(f"{SERVED}/namespaces/model-serving/llminferenceservices/production-llm")["status"][
+        "conditions"
+    ]
+    assert next(each["status"] for each in conditions if each["type"] == "Ready") == "True"
+    again = ansible_playbook(*command, "llmd")
+    assert (again.returncode, recap(again.stdout)["changed"]) == (0, 0), again.stdout[-4000:]
+    away = ansible_playbook(*command, "llmd", "-e", "llmd_state=absent")
+    assert (away.returncode, recap(away.stdout)["changed"]) == (0, 1), away.stdout[-4000:]
+
+
+@pytest.mark.long
+def test_the_role_changes_nothing_when_all_is_there(llmd: None, audit: Callable[[], list[dict[str, Any]]]) -> None:
+    begin = time.monotonic()
+    again = ansible_playbook("-i", "inventories/local", "playbooks/install.yml", "--tags", "llmd")
+    assert (again.returncode, recap(again.stdout)["changed"]) == (0, 0), again.stdout[-4000:]
+    assert writes(audit()) == []
+    assert time.monotonic() - begin < 15
