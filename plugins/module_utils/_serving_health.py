@@ -84,7 +84,10 @@ def judge(seen: Observation) -> Health:
     service = seen.service
     verdict = inference_service(service, seen.workloads, seen.wanted)
     if _stopped(service):
-        return Health("stopped", "stopped") if verdict.state == "ready" else Health("progressing", verdict.reason)
+        if verdict.state == "ready":
+            return Health("stopped", "stopped")
+        refused = _of_status(seen)
+        return Health("failed", "cannot be stopped", refused) if refused else Health("progressing", verdict.reason)
     if verdict.state == "ready":
         if seen.wanted or (service.get("status") or {}).get("url"):
             return Health("ready", "serves")

@@ -30,6 +30,8 @@ from .oci import Image, LayerWriter, Registry
 
 # What the collection installs: the registry holds it under these names and versions.
 VERSIONS: dict[str, Any] = yaml.safe_load((CHECKOUT / "roles/versions/vars/main.yml").read_text())["versions_table"]
+# Charts that stand in for those that no Go module holds.
+CHARTS = pathlib.Path(__file__).resolve().parent / "charts"
 ISTIO_VERSION = VERSIONS["istio"]["version"]
 # The default of gpu_check's smoke_image.
 CUDA_TAG = "12.8.1-base-ubuntu24.04"
@@ -226,12 +228,15 @@ def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
         ("istio", "istiod"): istio / "istio-control/istio-discovery",
         ("kserve", "crd"): kserve / "kserve-crd",
         ("kserve", "resources"): kserve / "kserve-resources",
+        ("gpu_operator", "gpu_operator"): CHARTS / "gpu-operator",
         ("llm_d", "crd"): kserve / "kserve-llmisvc-crd",
         ("llm_d", "resources"): kserve / "kserve-llmisvc-resources",
         ("llm_d", "presets"): kserve / "kserve-runtime-configs",
     }
     for (component, chart), source in sources.items():
-        repository = VERSIONS[component]["charts"][chart].removeprefix("oci://").partition("/")[2].rpartition("/")[0]
+        # A chart that upstream has as a file (https://HOST/team/charts/NAME-1.2.3.tgz) is team/NAME in a mirror.
+        path = VERSIONS[component]["charts"][chart].partition("://")[2].partition("/")[2].rpartition("/")[0]
+        repository = path if source.parent != CHARTS else path.removesuffix("/charts")
         package = package_chart(helm, source, VERSIONS[component]["version"], work)
         _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
 
@@ -282,9 +287,13 @@ def _snapshot(binaries: dict[str, pathlib.Path]) -> pathlib.Path:
     digest.update(sys.version.encode())
     folder = pathlib.Path(__file__).resolve().parent
     digest.update(json.dumps(VERSIONS, default=str, sort_keys=True).encode())
-    for path in [folder / "images.py", folder / "oci.py", *sorted((folder / "wheels").glob("*.txt"))]:
+    for path in [folder / "images.py", folder / "oci.py", *sorted((folder / "wheels").glob("*.txt")), *_files(CHARTS)]:
         digest.update(path.read_bytes())
     return cache_directory() / "registry" / digest.hexdigest()[:20]
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _keep(snapshot: pathlib.Path, registry_data: pathlib.Path, manifests: pathlib.Path) -> None:

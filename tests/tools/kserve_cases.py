@@ -105,6 +105,7 @@ CASES = [
         "env-pythonpath-in-transformer",
         service(transformer={"containers": [{**CONTAINER, "env": [{"name": "PYTHONPATH", "value": "/x"}]}]}),
     ),
+    _refused("quantity", service(model={"resources": {"limits": {"cpu": "much"}}})),
     _taken("worker", service(WORKER, model=PVC, class_="none")),
     _refused("worker-with-s3", service(WORKER, class_="none")),
     _refused("worker-with-hpa", service(WORKER, model=PVC, class_="hpa")),
@@ -175,6 +176,7 @@ CASES = [
     _refused("keda-cpu-average", service(_resource("cpu", type="AverageValue", averageValue="1"), class_="keda")),
     _refused("keda-cpu-101", service(_resource("cpu", type="Utilization", averageUtilization=101), class_="keda")),
     _taken("keda-memory", service(_resource("memory", type="AverageValue", averageValue="1Gi"), class_="keda")),
+    _refused("keda-memory-tiny", service(_resource("memory", type="AverageValue", averageValue="1Ki"), class_="keda")),
     _refused("keda-memory-value", service(_resource("memory", type="Value", value="1Gi"), class_="keda")),
     _refused(
         "keda-other-resource",
@@ -210,10 +212,9 @@ CASES = [
 
 
 class Change(NamedTuple):
-    """An update of a service that KServe has seen. `refused` is what the collection and KServe's webhook say."""
+    """An update of SERVED. `refused` is what the collection and KServe's webhook say."""
 
     name: str
-    served: dict[str, Any]
     wanted: dict[str, Any]
     refused: bool
 
@@ -222,10 +223,11 @@ def _named(name: str, uri: str) -> dict[str, Any]:
     return service({"name": name}, model={"storageUri": uri})
 
 
+SERVED = service()
 CHANGES = [
-    Change("same-mode-by-old-name", service(), service(mode="RawDeployment"), refused=False),
-    Change("mode", service(), service(mode="Knative"), refused=True),
-    Change("predictor-name", service(), _named("other", "s3://models/tiny"), refused=True),
-    Change("predictor-name-with-model", service(), _named("other", "s3://models/new"), refused=False),
-    Change("model", service(), service(model={"storageUri": "s3://models/new"}), refused=False),
+    Change("same-mode-by-old-name", service(mode="RawDeployment"), refused=False),
+    Change("mode", service(mode="Knative"), refused=True),
+    Change("predictor-name", _named("other", "s3://models/tiny"), refused=True),
+    Change("predictor-name-with-model", _named("other", "s3://models/new"), refused=False),
+    Change("model", service(model={"storageUri": "s3://models/new"}), refused=False),
 ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +21,9 @@ from tools import checkout
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 # They put nothing on a cluster, so there is nothing to be present or absent.
-WITHOUT_STATE = {"preflight", "validation", "versions"}
-PLAYBOOKS = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+WITHOUT_STATE = {"operations", "preflight", "validation", "versions"}
+SITE = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "site.yml")
 INVENTORIES = ["local", "dev", "staging", "production"]
 
 
@@ -134,7 +134,7 @@ def plays(playbook: str) -> list[dict[str, Any]]:
 
 
 def test_the_site_is_its_four_parts_in_order() -> None:
-    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == PLAYBOOKS
+    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == SITE
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
@@ -145,7 +145,25 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        assert task["tags"] == [role]
+        # A single tag must not lead around a confirmation.
+        assert task["tags"] in ([role], [role, "always"])
+
+
+def test_uninstalling_is_installing_backwards() -> None:
+    def roles(*names: str) -> list[str]:
+        found = [task["ansible.builtin.import_role"]["name"] for name in names for task in plays(name)[0]["tasks"]]
+        # The CRDs of the gateway come before it and stay.
+        return list(dict.fromkeys(name.removeprefix("llmstack.serving.") for name in reversed(found)))
+
+    [play] = plays("uninstall.yml")
+    removed = []
+    for task in play["tasks"]:
+        role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
+        if role not in WITHOUT_STATE:
+            assert task["vars"] == {f"{role}_state": "absent"}
+            removed.append(role)
+    installed = [role for role in roles("install.yml", "deploy.yml") if role not in WITHOUT_STATE]
+    assert removed == installed
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
@@ -264,8 +282,7 @@ def documents(template: str) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The objects of every role, by cluster, for all shipped inventories."""
     expression = "{" + ", ".join(
-        f"'{name}': {documents(f'{name}.yml.j2')}"
-        for name in ("gateway", "reader", "runtime", "inference-services", "access-reviews")
+        f"'{name}': {documents(f'{name}.yml.j2')}" for name in ("gateway", "reader", "runtime", "inference-services")
     )
     expression += ", 'istiod': __istio_istiod_values | combine(istio_istiod_values, recursive=true)"
     expression += ", 'kserve': __kserve_values | combine(kserve_values, recursive=true)"
@@ -276,6 +293,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         variables = {"sandbox": ENDPOINTS} if inventory == "local" else {}
         objects |= evaluate(folder, ROOT / "inventories" / inventory, expression, **variables)
     return objects
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [item for item in objects if item["kind"] == kind]
 
 
 CLUSTERS = ["sandbox", "dev", "staging", "eu-west", "us-east"]
@@ -343,7 +364,7 @@ def test_the_runtime_needs_no_shell_and_drains(made: dict[str, Any], cluster: st
     assert container["securityContext"]["runAsNonRoot"] is True
     shutdown = next(int(found[1]) for one in container["args"] if (found := re.match(r"--shutdown-timeout=(\d+)", one)))
     drain = container["lifecycle"]["preStop"]["sleep"]["seconds"] + shutdown
-    for service in made[cluster]["inference-services"]:
+    for service in of_kind(made[cluster]["inference-services"], "InferenceService"):
         assert service["spec"]["predictor"]["terminationGracePeriodSeconds"] >= drain + 15
 
 
@@ -362,7 +383,7 @@ def test_the_arguments_are_options_of_vllm(made: dict[str, Any]) -> None:
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_a_service_asks_for_its_gpus_and_names_the_runtime(made: dict[str, Any], cluster: str) -> None:
     [runtime] = made[cluster]["runtime"]
-    for service in made[cluster]["inference-services"]:
+    for service in of_kind(made[cluster]["inference-services"], "InferenceService"):
         model = service["spec"]["predictor"]["model"]
         assert model["runtime"] == runtime["metadata"]["name"]
         gpus = model["resources"]["limits"]["nvidia.com/gpu"]
@@ -370,6 +391,88 @@ def test_a_service_asks_for_its_gpus_and_names_the_runtime(made: dict[str, Any],
         assert {"name": "TENSOR_PARALLEL_SIZE", "value": gpus} in model["env"]
         # KServe compares the names letter by letter.
         assert model["modelFormat"]["name"] == runtime["spec"]["supportedModelFormats"][0]["name"]
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_replicas_of_a_service_spread_and_are_drained_one_by_one(made: dict[str, Any], cluster: str) -> None:
+    objects = made[cluster]["inference-services"]
+    budgets = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "PodDisruptionBudget")}
+    for service in of_kind(objects, "InferenceService"):
+        pods = {
+            "matchLabels": {
+                "serving.kserve.io/inferenceservice": service["metadata"]["name"],
+                "component": "predictor",
+            }
+        }
+        assert budgets[service["metadata"]["name"]]["selector"] == pods
+        assert budgets[service["metadata"]["name"]]["maxUnavailable"] == 1
+        constraints = service["spec"]["predictor"]["topologySpreadConstraints"]
+        assert {item["topologyKey"] for item in constraints} >= {"kubernetes.io/hostname"}
+        assert all(item["labelSelector"] == pods for item in constraints)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Runtimes and services that differ, by the kind of the case."""
+    runtimes = [
+        {"name": "h100", "tensor_parallel_size": 8, "gpus": 8, "node_selector": {"gpu": "h100"}},
+        {"name": "own", "namespace": "team", "trust_remote_code": True, "hf_token_secret": "hf", "shm_size": "1Gi"},
+    ]
+    services = [
+        {"name": "by-runtime", "storage_uri": "pvc://models/a", "runtime": "h100"},
+        {
+            "name": "by-itself",
+            "storage_uri": "pvc://models/b",
+            "gpus": 2,
+            "trust_remote_code": True,
+            "affinity": {"x": 1},
+        },
+        {"name": "cpu", "storage_uri": "pvc://models/c", "gpus": 0, "topology_spread_constraints": []},
+    ]
+    cases = {
+        "present": {"vllm_runtime_list": runtimes, "inference_service_list": services},
+        "absent": {"inference_service_list": services, "inference_service_state": "absent"},
+    }
+    expression = f"[{documents('runtime.yml.j2')}, {documents('inference-services.yml.j2')}]"
+    return evaluate_cases(tmp_path_factory.mktemp("several"), cases, expression)
+
+
+def test_several_runtimes_differ_in_what_their_entries_say(several: dict[str, Any]) -> None:
+    first, second = several["present"][0]
+    assert (first["kind"], first["spec"]["nodeSelector"]) == ("ClusterServingRuntime", {"gpu": "h100"})
+    container = first["spec"]["containers"][0]
+    assert {"name": "TENSOR_PARALLEL_SIZE", "value": "8"} in container["env"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == container["resources"]["requests"]["nvidia.com/gpu"]
+    assert first["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] == "16Gi"
+    assert "--trust-remote-code" not in container["args"]
+    assert "HF_TOKEN" not in {variable["name"] for variable in container["env"]}
+    assert (second["kind"], second["metadata"]["namespace"]) == ("ServingRuntime", "team")
+    other = second["spec"]["containers"][0]
+    assert "--trust-remote-code" in other["args"]
+    assert "nvidia.com/gpu" not in other["resources"]["limits"]
+    assert {"name": "HF_HUB_OFFLINE", "value": "0"} in other["env"]
+    token = {"secretKeyRef": {"name": "hf", "key": "HF_TOKEN"}}
+    assert {"name": "HF_TOKEN", "valueFrom": token} in other["env"]
+    assert second["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] == "1Gi"
+
+
+def test_a_service_leaves_its_gpus_to_the_runtime_that_it_names(several: dict[str, Any]) -> None:
+    services = {item["metadata"]["name"]: item for item in of_kind(several["present"][1], "InferenceService")}
+    by_runtime, by_itself, cpu = (services[name]["spec"]["predictor"] for name in ("by-runtime", "by-itself", "cpu"))
+    assert "env" not in by_runtime["model"]
+    assert by_runtime["model"]["resources"] == {"requests": {}, "limits": {}}
+    assert by_itself["model"]["resources"]["limits"] == {"nvidia.com/gpu": "2"}
+    assert by_itself["model"]["args"] == ["--trust-remote-code"]
+    assert by_itself["affinity"] == {"x": 1}
+    assert cpu["model"]["resources"]["limits"] == {}
+    assert {"name": "TENSOR_PARALLEL_SIZE", "value": "1"} in cpu["model"]["env"]
+    assert cpu["topologySpreadConstraints"] == []
+
+
+def test_the_namespace_of_the_services_is_never_taken_away(several: dict[str, Any]) -> None:
+    assert len(of_kind(several["present"][1], "Namespace")) == 1
+    kinds = {item["kind"] for item in several["absent"][1]}
+    assert kinds == {"InferenceService", "PodDisruptionBudget"}
 
 
 def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None:
@@ -380,162 +483,161 @@ def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None
     assert sum(requests) < 1000
 
 
-def nodes(gpus: str, **spec: Any) -> dict[str, Any]:
-    status = {"allocatable": {"nvidia.com/gpu": gpus}, "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"resources": [{"status": status, "spec": spec}]}
-
-
-def permissions(**refused: str) -> dict[str, Any]:
-    wanted = {"namespaces": "create", **refused}
-    reviews = [
-        {
-            "spec": {"resourceAttributes": {"verb": verb, "group": "", "resource": resource}},
-            "status": {"allowed": resource not in refused},
-        }
-        for resource, verb in wanted.items()
-    ]
-    return {"result": {"results": [{"result": review} for review in reviews]}}
-
-
-def kubernetes(version: str) -> dict[str, Any]:
-    return {"version": {"gitVersion": version}}
-
-
-GOOD: dict[str, Any] = {
-    "__preflight_helm": {"stdout": "v4.2.4+g1234"},
-    "__preflight_python": {"stdout": json.dumps({"kubernetes": "37.0.1", "boto3": "1.40.0", "jmespath": "1.0.1"})},
-    "__preflight_cluster": kubernetes("v1.35.4"),
-    "__preflight_permissions": permissions(),
-    "__preflight_nodes": nodes("8"),
-    "llmstack_inference_services": [{"name": "chat", "gpus": 4}],
-}
-
-
-# What differs from GOOD, and what the sentences must say.
-MISSING: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "nothing": ({}, []),
-    "no-helm": ({"__preflight_helm": {"rc": 2}}, ["Helm was not found as 'helm'"]),
-    "old-helm": ({"__preflight_helm": {"stdout": "v3.19.0+g1"}}, ["Helm 3.19.0 at helm is too old"]),
-    "python-packages": (
-        {"__preflight_python": {"stdout": '{"boto3": "1.1.0", "jmespath": "1.0"}'}},
-        ["boto3 1.1.0 is too old", "kubernetes is missing"],
-    ),
-    "misspelt": ({"kserve_domian": "x"}, ["kserve_domian does not exist: did you mean kserve_domain?"]),
-    "no-cluster": ({"__preflight_cluster": {"msg": "refused"}}, ["cluster does not answer: refused"]),
-    "old-kubernetes": (
-        {"__preflight_cluster": kubernetes("v1.31.9-eks")},
-        ["cert_manager v", "istio 1", "kserve v"],
-    ),
-    "new-kubernetes": (
-        {"__preflight_cluster": kubernetes("v1.37.0")},
-        ["cert_manager v", "istio 1"],
-    ),
-    "allowed-kubernetes": (
-        {"__preflight_cluster": kubernetes("v1.37.0"), "preflight_allow_unsupported_kubernetes": True},
-        [],
-    ),
-    "permissions": (
-        {"__preflight_permissions": permissions(secrets="patch", nodes="list")},
-        ["not permitted to patch secrets, list nodes"],
-    ),
-    "few-gpus": ({"__preflight_nodes": nodes("2")}, ["chat asks for 4 nvidia.com/gpu"]),
-    "cordoned": ({"__preflight_nodes": nodes("8", unschedulable=True)}, ["largest ready node offers 0"]),
+# What an inventory says, and what the preflight makes of it.
+ASKED: dict[str, dict[str, Any]] = {
+    "as-shipped": {},
+    "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1},
+    "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
+    "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
 }
 
 
 @pytest.fixture(scope="module")
-def preflight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    cases = {name: {**GOOD, **changes} for name, (changes, _sentences) in MISSING.items()}
-    return evaluate_cases(tmp_path_factory.mktemp("preflight"), cases, "__preflight_missing")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime")
+    expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
+    return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
 
-@pytest.mark.parametrize("case", MISSING)
-def test_preflight_names_what_is_missing(preflight: dict[str, Any], case: str) -> None:
-    findings, sentences = preflight[case], MISSING[case][1]
-    assert len(findings) == len(sentences), findings
-    for sentence, finding in zip(sentences, findings, strict=True):
-        assert sentence in finding
+MIRRORS: dict[str, dict[str, Any]] = {
+    "oci": {"helm_release_chart_ref": "oci://quay.io/jetstack/charts/cert-manager"},
+    "file": {"helm_release_chart_ref": "https://helm.ngc.nvidia.com/nvidia/charts/gpu-operator-v26.7.0.tgz"},
+}
 
 
-def answer(**changes: Any) -> dict[str, Any]:
-    choice = {"message": {"content": "hello"}, "finish_reason": "stop"}
-    body = {"model": "chat", "choices": [choice], "usage": {"completion_tokens": 1}}
-    return {"results": [{"status": 200, "json": body, "elapsed": 0} | changes]}
+def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
+    mirror = {"llmstack_chart_mirror": "mirror.example.com/team/"}
+    cases = {name: {**variables, **mirror} for name, variables in MIRRORS.items()}
+    cases["none"] = MIRRORS["file"]
+    assert evaluate_cases(tmp_path, cases, "__helm_release_mirrored_ref") == {
+        "oci": "oci://mirror.example.com/team/jetstack/charts/cert-manager",
+        "file": "oci://mirror.example.com/team/nvidia/gpu-operator",
+        "none": MIRRORS["file"]["helm_release_chart_ref"],
+    }
 
 
-READY = {"conditions": [{"type": "Ready", "status": "True"}], "url": "http://chat-models.example.com"}
-SERVED: dict[str, Any] = {
-    "llmstack_inference_services": [{"name": "chat"}],
-    "validation_report_dir": "/reports",
-    "__validation_gateway": {
-        "resources": [{"status": {"addresses": [{"value": "10.1.2.3"}]}, "spec": {"listeners": []}}]
+PROFILED: dict[str, dict[str, Any]] = {
+    "plain": {"__gpu_operator": {"cloud": None}},
+    "shared": {
+        "__gpu_operator": {"cloud": "gke"},
+        "gpu_operator_time_slicing_profiles": {"shared-4": 4},
+        "gpu_operator_mig_profiles": {
+            "halves": [{"devices": "all", "mig-enabled": True, "mig-devices": {"3g.40gb": 2}}]
+        },
+        "gpu_operator_nodes": [{"name": "gpu-1", "mig": "halves", "time_slicing": "shared-4"}],
+        "gpu_operator_default_profile": "shared-4",
     },
-    "__validation_gateway_service": {"skipped": True},
-    "__validation_inference_services": {"resources": [{"metadata": {"name": "chat"}, "status": READY}]},
-    "__validation_model_services": {
-        "resources": [
-            {"metadata": {"name": "chat-predictor"}, "spec": {"clusterIP": "10.9.9.9", "ports": [{"port": 80}]}}
+}
+
+
+def test_profiles_of_gpus_are_data(tmp_path: Path) -> None:
+    expression = f"{{'objects': {documents('profiles.yml.j2')}, 'values': __gpu_operator_values}}"
+    made = evaluate_cases(tmp_path, PROFILED, expression)
+    assert [item["kind"] for item in made["plain"]["objects"]] == ["Namespace"]
+    assert made["plain"]["values"]["dcgmExporter"]["enabled"] is True
+    assert set(made["plain"]["values"]) == {"mig", "cdi", "dcgmExporter"}
+    by_name = {item["metadata"]["name"]: item for item in made["shared"]["objects"]}
+    assert by_name["gpu-1"]["metadata"]["labels"] == {
+        "nvidia.com/mig.config": "halves",
+        "nvidia.com/device-plugin.config": "shared-4",
+    }
+    slicing = yaml.safe_load(by_name["time-slicing-profiles"]["data"]["shared-4"])
+    assert slicing["sharing"]["timeSlicing"]["resources"] == [{"name": "nvidia.com/gpu", "replicas": 4}]
+    layouts = yaml.safe_load(by_name["mig-profiles"]["data"]["config.yaml"])["mig-configs"]
+    assert layouts["halves"][0]["mig-devices"] == {"3g.40gb": 2}
+    assert "all-disabled" in layouts
+    assert by_name["gpu-operator-critical-pods"]["kind"] == "ResourceQuota"
+    values = made["shared"]["values"]
+    assert values["devicePlugin"]["config"] == {"name": "time-slicing-profiles", "default": "shared-4"}
+    assert values["migManager"]["config"] == {"name": "mig-profiles", "default": "all-disabled"}
+
+
+def test_preflight_names_misspelt_variables_with_the_right_one(asked: dict[str, Any]) -> None:
+    assert yaml.safe_load(asked["as-shipped"]["unknown"]) == []
+    assert yaml.safe_load(asked["misspelt"]["unknown"]) == [
+        {"name": "istio_frobnicate", "nearest": ""},
+        {"name": "kserve_domian", "nearest": "kserve_domain"},
+    ]
+
+
+def test_preflight_looks_where_the_roles_install(asked: dict[str, Any]) -> None:
+    own = {"cert_manager", "istio", "kserve"}
+    for role in own:
+        assert asked["as-shipped"]["places"][role] == defaults(role)[f"{role}_namespace"]
+    assert asked["elsewhere"]["places"]["istio"] == "mesh"
+    states = {entry["role"]: entry["state"] for entry in asked["elsewhere"]["installs"]}
+    assert states == {"cert_manager": "present", "istio": "present", "kserve": "absent"}
+    assert next(entry for entry in asked["elsewhere"]["crds"] if entry["name"] == "gateway_api")["state"] == "absent"
+
+
+def test_preflight_looks_for_the_releases_that_the_roles_make(asked: dict[str, Any]) -> None:
+    releases = {
+        task["vars"]["helm_release_name"]
+        for role in ROLES
+        for task in tasks(role, "main")
+        if "helm_release_name" in task.get("vars", {})
+    }
+    named = {entry["release"] for entry in asked["as-shipped"]["installs"]}
+    named |= {entry["release"].partition("/")[2] for entry in asked["as-shipped"]["crds"] if "release" in entry}
+    assert named <= releases
+
+
+def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, Any]) -> None:
+    runtime, theirs = asked["as-shipped"]["runtime"], defaults("vllm_runtime")
+    assert runtime["max_model_len"] == theirs["vllm_runtime_max_model_len"]
+    assert str(runtime["gpu_memory_utilization"]) == theirs["vllm_runtime_gpu_memory_utilization"]
+    assert runtime["resources"] == theirs["vllm_runtime_resources"]
+
+
+def test_preflight_looks_at_who_keeps_the_objects_that_the_roles_apply(asked: dict[str, Any]) -> None:
+    kinds = [entry["kind"] for entry in asked["served"]["objects"]]
+    assert kinds == ["ServiceAccount", "Gateway", "ClusterServingRuntime", "InferenceService"]
+
+
+def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
+    resources = [
+        (entry["group"], entry["resource"], entry.get("subresource")) for entry in asked["as-shipped"]["resources"]
+    ]
+    assert len(set(resources)) == len(resources)
+    verbs = {(entry["group"], entry["resource"]): set(entry["verbs"]) for entry in asked["as-shipped"]["resources"]}
+    everything = {"get", "list", "watch", "create", "patch", "delete"}
+    assert everything <= verbs["serving.kserve.io", "inferenceservices"]
+    assert everything | {"update"} <= verbs["", "secrets"]
+    assert {"bind", "escalate"} <= verbs["rbac.authorization.k8s.io", "clusterroles"]
+
+
+VALIDATION: dict[str, Any] = {
+    "validation_services": [
+        {"name": "chat"},
+        {"name": "search", "model_name": "bge", "kind": "LLMInferenceService", "api": "embeddings"},
+    ],
+    "__validation_load_results": {
+        "results": [
+            {"item": {"name": "chat"}, "report_files": ["/r/chat.html", "/r/chat.json"], "msg": "50 concurrent: good."},
+            {"item": {"name": "search"}, "msg": 'It is "down".'},
         ]
     },
-    "__validation_gateway_answers": answer(),
-    "__validation_service_answers": answer(),
 }
 
 
-ABORTED = {"model": "chat", "choices": [{"message": {"content": "x"}, "finish_reason": "abort"}]}
-OTHER = {"model": "other", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
-# What differs from SERVED, and the verdicts on: ready, through the Gateway, at the Service.
-JUDGED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "all-is-well": ({}, ["pass", "pass", "pass"]),
-    "cluster-ips-out-of-reach": (
-        {"__validation_service_answers": answer(status=-1, json={}, msg="timed out")},
-        ["pass", "pass", "skip"],
-    ),
-    "no-route": (
-        {"__validation_gateway_answers": answer(status=404, json={}, content="no route")},
-        ["pass", "fail", "pass"],
-    ),
-    "gateway-out-of-reach": (
-        {"__validation_gateway_answers": answer(status=-1, json={}, msg="refused")},
-        ["pass", "fail", "pass"],
-    ),
-    "another-model": ({"__validation_gateway_answers": answer(json=OTHER)}, ["pass", "fail", "pass"]),
-    "cut-off-by-a-shutdown": ({"__validation_service_answers": answer(json=ABORTED)}, ["pass", "pass", "fail"]),
-    "not-deployed": (
-        {
-            "__validation_inference_services": {"resources": []},
-            "__validation_gateway_answers": {"results": [{"skipped": True}]},
-        },
-        ["fail", "skip", "pass"],
-    ),
-    "nothing-is-served": ({"llmstack_inference_services": []}, ["warn"]),
-    "quoted-prompt": ({"validation_prompt": 'It\'s "quoted"?'}, ["pass", "pass", "pass"]),
-}
+def test_validation_asks_for_each_service_and_passes_on_what_became_of_its_load_test(tmp_path: Path) -> None:
+    cases = {"some": VALIDATION, "none": {"validation_services": [], "__validation_load_results": {}}}
+    found = evaluate_cases(tmp_path, cases, "{'targets': __validation_targets, 'load_tests': __validation_load_tests}")
+    assert found["none"] == {"targets": [], "load_tests": []}
+    common = {"path_prefix": ""}
+    assert found["some"]["targets"] == [
+        {"name": "chat", "kind": "InferenceService", "model": "chat", "api": "chat", **common},
+        {"name": "search", "kind": "LLMInferenceService", "model": "bge", "api": "embeddings", **common},
+    ]
+    assert found["some"]["load_tests"] == [
+        {"service": "chat", "report": "/r/chat.json", "problem": "50 concurrent: good."},
+        {"service": "search", "report": None, "problem": 'It is "down".'},
+    ]
 
 
-@pytest.fixture(scope="module")
-def validation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    cases = {name: {**SERVED, **changes} for name, (changes, _statuses) in JUDGED.items()}
-    expression = "{'report': __validation_report, 'summary': __validation_summary, 'targets': __validation_targets}"
-    return evaluate_cases(tmp_path_factory.mktemp("validation"), cases, expression)
-
-
-@pytest.mark.parametrize("case", JUDGED)
-def test_validation_judges_the_answers(validation: dict[str, Any], case: str) -> None:
-    checks = validation[case]["report"]["checks"]
-    assert [check["result"] for check in checks] == JUDGED[case][1]
-    assert all(check["evidence"] for check in checks)
-    assert all(check.get("remedy") for check in checks if check["result"] == "fail")
-    assert validation[case]["summary"][-1] == f"Report:   /reports/{case}-validation.json"
-
-
-def test_the_printed_curl_command_works_as_printed(validation: dict[str, Any]) -> None:
-    case = validation["quoted-prompt"]
-    [line] = [line for line in case["summary"] if line.startswith("Try it:")]
-    assert json.dumps(line) == f'"{line}"', "Ansible prints JSON: nothing in it may need escaping"
-    words = shlex.split(line.removeprefix("Try it:"))
-    assert words[:3] == ["curl", "-sS", "http://10.1.2.3/v1/chat/completions"]
-    assert "Host: chat-models.example.com" in words
-    [target] = case["targets"]
-    assert words[-2:] == ["-d", f"@{target['request_path']}"]
-    assert target["request"]["messages"] == [{"role": "user", "content": 'It\'s "quoted"?'}]
+def test_the_load_test_of_the_validation_is_made_of_the_module_s_options() -> None:
+    options = specification("validation")["main"]["options"]["validation_load_test"]["options"]
+    [task] = [task for task in tasks("validation", "main") if "llmstack.serving.load_test" in task]
+    text = json.dumps(task["llmstack.serving.load_test"])
+    assert set(options) == set(re.findall(r"validation_load_test\.(\w+)", text))
+    assert set(options) <= set(task["llmstack.serving.load_test"])

@@ -30,6 +30,7 @@ PLURALS = {
     "gateways": "Gateway",
     "gpuclusters": "GPUCluster",
     "httproutes": "HTTPRoute",
+    "inferenceservices": "InferenceService",
     "ingresses": "Ingress",
     "llminferenceservices": "LLMInferenceService",
     "namespaces": "Namespace",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _kserve_rules
-from tools.kserve_cases import CASES, CHANGES, Case, Change, service
+from tools.kserve_cases import CASES, CHANGES, SERVED, Case, Change, service
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -26,7 +26,7 @@ def test_every_rule_has_a_case_that_it_alone_refuses() -> None:
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_update_rule(change: Change) -> None:
-    served = {**change.served, "status": {"deploymentMode": "Standard"}}
+    served = {**SERVED, "status": {"deploymentMode": "Standard"}}
     found = _kserve_rules.problems(change.wanted, served)
     assert bool(found) == change.refused, found
 
