@@ -22,6 +22,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_config impo
     secrets,
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors import KubeError
+from ansible_collections.llmstack.serving.plugins.module_utils._kube_gateway import Gateways
 from ansible_collections.llmstack.serving.plugins.module_utils._progress import report
 
 # As in doc_fragments/_change.py.
@@ -65,7 +66,8 @@ def run(module: AnsibleModule, change: Change) -> None:
     result: dict[str, Any] = {"changed": outcome.changed, "diff": outcome.diff(), **extra}
     for item in outcome.items:
         result["inferenceservice"] = item.result()["resource"]
-        result |= _serving_result.told(item.resource, item.related)
+        address = Gateways(kube, params["namespace"]).address(item.resource)
+        result |= _serving_result.told(item.resource, item.related, address)
     message = extra.get("msg") or (str(outcome.error) if outcome.error else "")
     if outcome.error:
         module.fail_json(**{**result, "msg": message})

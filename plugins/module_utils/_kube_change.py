@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _kserve_rules, _kube_history, _serving_change
@@ -27,9 +27,13 @@ def find(kube: Kube, namespace: str, name: str) -> dict[str, Any]:
 
 def carry_out(kube: Kube, service: dict[str, Any], manifest: dict[str, Any], settings: Settings) -> Outcome:
     """Apply a manifest of _serving_change. Raises OptionError for what KServe would refuse."""
-    if problems := _kserve_rules.problems(overlay(state(service), manifest)):
+    if problems := _kserve_rules.problems(overlay(state(service), manifest), service):
         raise OptionError(" ".join(problems))
-    return present(kube, [manifest], settings)
+    return _send(kube, manifest, settings)
+
+
+def _send(kube: Kube, manifest: dict[str, Any], settings: Settings) -> Outcome:
+    return present(kube, [manifest], replace(settings, complete=False))
 
 
 @dataclass
@@ -60,6 +64,6 @@ def update(kube: Kube, service: dict[str, Any], options: dict[str, Any], setting
     if take_back and written and isinstance(done.outcome.error, WaitFailed):
         settings.progress(f"{done.outcome.error} It is taken back.")
         before = _serving_change.taken_back(service, settings.field_manager)
-        done.back = present(kube, [before], settings)
+        done.back = _send(kube, before, settings)
         _kube_history.mark_failed(kube, written[0].resource, str(done.outcome.error))
     return done

@@ -165,8 +165,6 @@ objects:
           namespace: model-serving
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_apply, _manifest
@@ -179,21 +177,6 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_config impo
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors import KubeError
 from ansible_collections.llmstack.serving.plugins.module_utils._progress import report
-
-
-def hashed(definition: dict[str, Any]) -> dict[str, Any]:
-    """An InferenceService or LLMInferenceService with what tells that KServe has seen it; anything else as it is."""
-    if not definition.get("spec"):
-        return definition
-    if definition["kind"] == "InferenceService":
-        from ansible_collections.llmstack.serving.plugins.module_utils import _inferenceservice
-
-        return _inferenceservice.with_hashes(definition)
-    if definition["kind"] == "LLMInferenceService":
-        from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_hash
-
-        return _llmdeployment_hash.with_hashes(definition)
-    return definition
 
 
 def main() -> None:
@@ -226,7 +209,7 @@ def main() -> None:
     )
     act = _kube_apply.present if params["state"] == "present" else _kube_apply.absent
     try:
-        outcome = act(Kube(connection(params)), [hashed(definition) for definition in definitions], settings)
+        outcome = act(Kube(connection(params)), definitions, settings)
     except MissingLibrary as error:
         module.fail_json(msg=missing_required_lib(error.name))
     except KubeError as error:
