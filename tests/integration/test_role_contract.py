@@ -19,7 +19,7 @@ from tools.playbook import ansible_playbook, recap, writes
 
 LOCAL = ("-i", "inventories/local")
 Audit = Callable[[], list[dict[str, Any]]]
-pytestmark = pytest.mark.usefixtures("real_node")
+pytestmark = pytest.mark.usefixtures("stack")
 
 
 def roles_of(playbook: str) -> list[str]:
@@ -32,12 +32,6 @@ INSTALLED = [role for playbook in ("install.yml", "deploy.yml") for role in role
 REMOVED = [role for role in roles_of("uninstall.yml") if role not in ("preflight", "operations")]
 
 
-@pytest.fixture(scope="module")
-def site() -> None:
-    done = ansible_playbook(*LOCAL, "playbooks/site.yml")
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-
-
 def quiet(done: Any) -> dict[str, int]:
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
     counts = recap(done.stdout)
@@ -47,7 +41,7 @@ def quiet(done: Any) -> dict[str, int]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("role", INSTALLED)
-def test_a_role_alone_changes_nothing_that_is_as_it_should_be(site: None, role: str, audit: Audit) -> None:
+def test_a_role_alone_changes_nothing_that_is_as_it_should_be(role: str, audit: Audit) -> None:
     counts = quiet(ansible_playbook(*LOCAL, "playbooks/site.yml", "--tags", role, "--diff"))
     assert counts["changed"] == 0
     assert counts["ok"] > 0, "the tag is one of the role"
@@ -56,13 +50,13 @@ def test_a_role_alone_changes_nothing_that_is_as_it_should_be(site: None, role: 
 
 @pytest.mark.long
 @pytest.mark.parametrize("role", REMOVED)
-def test_a_role_in_check_mode_says_what_its_removal_would_take(site: None, role: str, audit: Audit) -> None:
+def test_a_role_in_check_mode_says_what_its_removal_would_take(role: str, audit: Audit) -> None:
     counts = quiet(ansible_playbook(*LOCAL, "playbooks/uninstall.yml", "--tags", role, "--check", "--diff"))
     assert counts["changed"] > 0
     assert writes(audit()) == []
 
 
-def test_uninstalling_without_the_name_of_the_cluster_removes_nothing(site: None, audit: Audit) -> None:
+def test_uninstalling_without_the_name_of_the_cluster_removes_nothing(audit: Audit) -> None:
     for arguments in ((), ("-e", "operations_confirm_uninstall=another"), ("--tags", "kserve")):
         done = ansible_playbook(*LOCAL, "playbooks/uninstall.yml", *arguments)
         assert done.returncode != 0

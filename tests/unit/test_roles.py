@@ -150,20 +150,14 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
 
 
 def test_uninstalling_is_installing_backwards() -> None:
-    def roles(*names: str) -> list[str]:
-        found = [task["ansible.builtin.import_role"]["name"] for name in names for task in plays(name)[0]["tasks"]]
-        # The CRDs of the gateway come before it and stay.
-        return list(dict.fromkeys(name.removeprefix("llmstack.serving.") for name in reversed(found)))
+    def steps(*names: str) -> list[tuple[str, str]]:
+        found = [task["ansible.builtin.import_role"] for name in names for task in plays(name)[0]["tasks"]]
+        named = [(step["name"].removeprefix("llmstack.serving."), step.get("tasks_from", "main")) for step in found]
+        # CRDs stay, and looking at GPUs leaves nothing.
+        looks = {("gateway", "crds"), ("gpu_cluster", "verify")}
+        return [step for step in named if step[0] not in WITHOUT_STATE and step not in looks]
 
-    [play] = plays("uninstall.yml")
-    removed = []
-    for task in play["tasks"]:
-        role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        if role not in WITHOUT_STATE:
-            assert task["vars"] == {f"{role}_state": "absent"}
-            removed.append(role)
-    installed = [role for role in roles("install.yml", "deploy.yml") if role not in WITHOUT_STATE]
-    assert removed == installed
+    assert steps("uninstall.yml") == steps("install.yml", "deploy.yml")[::-1]
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
@@ -497,6 +491,59 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
+
+
+MIRRORS: dict[str, dict[str, Any]] = {
+    "oci": {"helm_release_chart_ref": "oci://quay.io/jetstack/charts/cert-manager"},
+    "file": {"helm_release_chart_ref": "https://helm.ngc.nvidia.com/nvidia/charts/gpu-operator-v26.7.0.tgz"},
+}
+
+
+def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
+    mirror = {"llmstack_chart_mirror": "mirror.example.com/team/"}
+    cases = {name: {**variables, **mirror} for name, variables in MIRRORS.items()}
+    cases["none"] = MIRRORS["file"]
+    assert evaluate_cases(tmp_path, cases, "__helm_release_mirrored_ref") == {
+        "oci": "oci://mirror.example.com/team/jetstack/charts/cert-manager",
+        "file": "oci://mirror.example.com/team/nvidia/gpu-operator",
+        "none": MIRRORS["file"]["helm_release_chart_ref"],
+    }
+
+
+PROFILED: dict[str, dict[str, Any]] = {
+    "plain": {"__gpu_operator": {"cloud": None}},
+    "shared": {
+        "__gpu_operator": {"cloud": "gke"},
+        "gpu_operator_time_slicing_profiles": {"shared-4": 4},
+        "gpu_operator_mig_profiles": {
+            "halves": [{"devices": "all", "mig-enabled": True, "mig-devices": {"3g.40gb": 2}}]
+        },
+        "gpu_operator_nodes": [{"name": "gpu-1", "mig": "halves", "time_slicing": "shared-4"}],
+        "gpu_operator_default_profile": "shared-4",
+    },
+}
+
+
+def test_profiles_of_gpus_are_data(tmp_path: Path) -> None:
+    expression = f"{{'objects': {documents('profiles.yml.j2')}, 'values': __gpu_operator_values}}"
+    made = evaluate_cases(tmp_path, PROFILED, expression)
+    assert [item["kind"] for item in made["plain"]["objects"]] == ["Namespace"]
+    assert made["plain"]["values"]["dcgmExporter"]["enabled"] is True
+    assert set(made["plain"]["values"]) == {"mig", "cdi", "dcgmExporter"}
+    by_name = {item["metadata"]["name"]: item for item in made["shared"]["objects"]}
+    assert by_name["gpu-1"]["metadata"]["labels"] == {
+        "nvidia.com/mig.config": "halves",
+        "nvidia.com/device-plugin.config": "shared-4",
+    }
+    slicing = yaml.safe_load(by_name["time-slicing-profiles"]["data"]["shared-4"])
+    assert slicing["sharing"]["timeSlicing"]["resources"] == [{"name": "nvidia.com/gpu", "replicas": 4}]
+    layouts = yaml.safe_load(by_name["mig-profiles"]["data"]["config.yaml"])["mig-configs"]
+    assert layouts["halves"][0]["mig-devices"] == {"3g.40gb": 2}
+    assert "all-disabled" in layouts
+    assert by_name["gpu-operator-critical-pods"]["kind"] == "ResourceQuota"
+    values = made["shared"]["values"]
+    assert values["devicePlugin"]["config"] == {"name": "time-slicing-profiles", "default": "shared-4"}
+    assert values["migManager"]["config"] == {"name": "mig-profiles", "default": "all-disabled"}
 
 
 def test_preflight_names_misspelt_variables_with_the_right_one(asked: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def run_through_faults(
     return failures, len(broken.broken)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_faults_never_publish_half_a_model(
     seed: int, gateway: Server, bucket: str, broken: Proxy, tmp_path: Path, upload: Upload
 ) -> None:
