@@ -18,6 +18,8 @@ from tools.run_module import run_module
 
 LOCAL = ("-i", "inventories/local")
 NAME = "ops-llama"
+# What `make site` deploys; it is only looked at.
+DEPLOYED = "tiny-llama"
 Audit = Callable[[], list[dict[str, Any]]]
 pytestmark = pytest.mark.usefixtures("kserve")
 
@@ -31,20 +33,8 @@ def well(done: Any) -> Any:
     return done
 
 
-# On what `make site` has deployed
-
-
-@pytest.fixture(scope="module")
-def deployed(kserve: None, cluster: Cluster) -> str:
-    """The sandbox's own model, which these tests only look at."""
-    path = "/apis/serving.kserve.io/v1beta1/namespaces/model-serving/inferenceservices/tiny-llama"
-    if cluster.request("GET", path)[0] != 200:
-        well(ansible_playbook(*LOCAL, "playbooks/site.yml"))
-    return "tiny-llama"
-
-
-def test_check_mode_of_scaling_shows_the_numbers_and_writes_nothing(deployed: str, audit: Audit) -> None:
-    done = well(run("scale.yml", "--check", "--diff", operations_service=deployed, operations_replicas=3))
+def test_check_mode_of_scaling_shows_the_numbers_and_writes_nothing(audit: Audit) -> None:
+    done = well(run("scale.yml", "--check", "--diff", operations_service=DEPLOYED, operations_replicas=3))
     assert recap(done.stdout)["changed"] == 1
     changed = {line.strip("+- ") for line in done.stdout.splitlines() if line.startswith(("+  ", "-  "))}
     assert changed == {'"maxReplicas": 1,', '"maxReplicas": 3,', '"minReplicas": 1,', '"minReplicas": 3,'}
@@ -67,7 +57,7 @@ def test_check_mode_of_scaling_shows_the_numbers_and_writes_nothing(deployed: st
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
-    deployed: str, audit: Audit, playbook: str, variables: dict[str, Any], sentence: str
+    audit: Audit, playbook: str, variables: dict[str, Any], sentence: str
 ) -> None:
     done = run(playbook, **variables)
     assert done.returncode != 0
@@ -76,14 +66,14 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert writes(audit()) == []
 
 
-def test_the_diagnosis_reads_only_and_leaves_a_report(deployed: str, audit: Audit, tmp_path: Path) -> None:
+def test_the_diagnosis_reads_only_and_leaves_a_report(audit: Audit, tmp_path: Path) -> None:
     done = well(run("diagnose.yml", operations_report_dir=str(tmp_path)))
     assert recap(done.stdout)["changed"] == 0
     assert writes(audit()) == []
     report = json.loads((tmp_path / "sandbox-diagnosis.json").read_text())
     assert report["looked_at"]["workloads"]["kserve"].partition(" ")[0] != "0"
-    assert {"name": f"model-serving/{deployed}", "state": "ready"}.items() <= next(
-        each for each in report["looked_at"]["models"] if each["name"].endswith(f"/{deployed}")
+    assert {"name": f"model-serving/{DEPLOYED}", "state": "ready"}.items() <= next(
+        each for each in report["looked_at"]["models"] if each["name"].endswith(f"/{DEPLOYED}")
     ).items()
     assert not [each for each in report["findings"] if each["message"].startswith("Not looked at")]
     assert (tmp_path / "sandbox-diagnosis.txt").read_text().splitlines()[0] in done.stdout
