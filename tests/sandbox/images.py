@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from . import go, wheels
-from .binaries import CERT_MANAGER_VERSION, KSERVE_VERSION
+from .binaries import CERT_MANAGER_VERSION, KSERVE_VERSION, PROMETHEUS_OPERATOR_VERSION, PROMETHEUS_VERSION
 from .errors import SandboxError
 from .layout import CHECKOUT, Layout, cache_directory
 from .oci import Image, LayerWriter, Registry
@@ -34,6 +34,8 @@ ISTIO_VERSION = VERSIONS["istio"]["version"]
 # The default of gpu_check's smoke_image.
 CUDA_TAG = "12.8.1-base-ubuntu24.04"
 LOADER_DIRECTORY = "/usr/local/lib/host"
+# Charts that no module holds.
+STAND_INS = pathlib.Path(__file__).resolve().parent / "charts"
 # One binary, which its first argument turns into one of these.
 CERT_MANAGER_IMAGES = {
     command: f"quay.io/jetstack/cert-manager-{command}:{CERT_MANAGER_VERSION}"
@@ -87,6 +89,17 @@ def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pa
         single(
             f"docker.io/istio/pilot:{ISTIO_VERSION}", "pilot-discovery", "/usr/local/bin/pilot-discovery", user="1337"
         ),
+        single(
+            f"quay.io/prometheus-operator/prometheus-operator:{PROMETHEUS_OPERATOR_VERSION}",
+            "prometheus-operator",
+            "/bin/operator",
+        ),
+        single(
+            f"quay.io/prometheus-operator/prometheus-config-reloader:{PROMETHEUS_OPERATOR_VERSION}",
+            "prometheus-config-reloader",
+            "/bin/prometheus-config-reloader",
+        ),
+        single(f"quay.io/prometheus/prometheus:{PROMETHEUS_VERSION}-distroless", "prometheus", "/bin/prometheus"),
         _vllm(layer, binaries),
         _storage_initializer(work),
         _istio_proxy(layer, binaries, work),
@@ -200,20 +213,36 @@ def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
     cert_manager = go.module_directory("cert-manager", "github.com/cert-manager/cert-manager") / "deploy/charts"
     istio = go.module_directory("istio", "istio.io/istio") / "manifests/charts"
     kserve = go.module_directory("kserve", "github.com/kserve/kserve") / "charts"
+    operator = go.module_directory("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
     sources = {
         ("cert_manager", "cert_manager"): cert_manager / "cert-manager",
         ("istio", "base"): istio / "base",
         ("istio", "istiod"): istio / "istio-control/istio-discovery",
         ("kserve", "crd"): kserve / "kserve-crd",
         ("kserve", "resources"): kserve / "kserve-resources",
+        ("kube_prometheus_stack", "kube_prometheus_stack"): _stand_in(
+            "kube-prometheus-stack", operator / "example/prometheus-operator-crd", work
+        ),
     }
+    # The operator's release; elsewhere a chart and what it installs count alike.
+    app_versions = {"kube_prometheus_stack": PROMETHEUS_OPERATOR_VERSION}
     for (component, chart), source in sources.items():
         repository = VERSIONS[component]["charts"][chart].removeprefix("oci://").partition("/")[2].rpartition("/")[0]
-        package = package_chart(helm, source, VERSIONS[component]["version"], work)
+        package = package_chart(helm, source, VERSIONS[component]["version"], work, app_versions.get(component))
         _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
 
 
-def package_chart(helm: str, source: pathlib.Path, version: str, work: pathlib.Path) -> pathlib.Path:
+def _stand_in(name: str, crds: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
+    """A chart of our own with upstream's CRDs in a subchart."""
+    folder = work / "stand-ins" / name
+    shutil.copytree(STAND_INS / name, folder)
+    shutil.copytree(crds, folder / "charts/crds/crds", copy_function=shutil.copyfile)
+    return folder
+
+
+def package_chart(
+    helm: str, source: pathlib.Path, version: str, work: pathlib.Path, app_version: str | None = None
+) -> pathlib.Path:
     """A release's chart from its source folder, where version and appVersion are still placeholders."""
     folder = work / source.name
     # Module folders are read-only and helm writes beside what it packages.
@@ -221,7 +250,8 @@ def package_chart(helm: str, source: pathlib.Path, version: str, work: pathlib.P
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     packages = work / f"{source.name}-package"
-    _helm(helm, work, "package", str(folder), "--version", version, "--app-version", version, "-d", str(packages))
+    versions = ("--version", version, "--app-version", app_version or version)
+    _helm(helm, work, "package", str(folder), *versions, "-d", str(packages))
     [package] = packages.glob("*.tgz")
     return package
 
@@ -250,7 +280,8 @@ def _snapshot(binaries: dict[str, pathlib.Path]) -> pathlib.Path:
     digest.update(sys.version.encode())
     folder = pathlib.Path(__file__).resolve().parent
     digest.update(json.dumps(VERSIONS, default=str, sort_keys=True).encode())
-    for path in [folder / "images.py", folder / "oci.py", *sorted((folder / "wheels").glob("*.txt"))]:
+    charts = sorted(path for path in STAND_INS.rglob("*") if path.is_file())
+    for path in [folder / "images.py", folder / "oci.py", *sorted((folder / "wheels").glob("*.txt")), *charts]:
         digest.update(path.read_bytes())
     return cache_directory() / "registry" / digest.hexdigest()[:20]
 
