@@ -40,6 +40,8 @@ _GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "habana.ai/g
 _MORE_GPU_RESOURCES = "serving.kserve.io/gpu-resource-types"
 # pkg/validation/confidential.go KBSResourceIdRegexp
 _RESOURCE_ID = re.compile(r"kbs:///[\w.-]+/[\w.-]+/[\w.-]+", re.ASCII)
+# k8s.io/apimachinery pkg/api/resource/quantity.go
+_QUANTITY = re.compile(r"[+-]?[0-9.]+([eEinumkKMGTP]*[-+]?[0-9]*)")
 # knative.dev/serving pkg/apis/autoscaling/register.go
 _KNATIVE_CLASS, _KNATIVE_HPA = "autoscaling.knative.dev/class", "hpa.autoscaling.knative.dev"
 # pkg/controller/v1beta1/inferenceservice/utils/utils.go ValidateStorageURI
@@ -192,6 +194,15 @@ def _collocation(manifest: Manifest) -> Iterator[str]:
     for container in _predictor(manifest).get("containers") or []:
         if container.get("name") == "transformer-container" and "STORAGE_URI" in _env_names(container):
             yield "env: STORAGE_URI is not allowed in the transformer-container of a predictor."
+
+
+def _quantities(manifest: Manifest) -> Iterator[str]:
+    # KServe's defaulting webhook reads them first, and does not say where the bad one is.
+    for container in _containers(manifest):
+        for kind in ("limits", "requests"):
+            for name, amount in ((container.get("resources") or {}).get(kind) or {}).items():
+                if not _QUANTITY.fullmatch(str(amount)):
+                    yield f"resources.{kind}.{name}: '{amount}' is no quantity (in {container.get('name')}), such as 500m, 4 or 16Gi."
 
 
 def _model_name(manifest: Manifest) -> Iterator[str]:
@@ -409,6 +420,7 @@ RULES = (
     Rule("(Service names, RFC 1035)", _name_length),
     Rule("validateInferenceServiceAutoscaler", _autoscaler),
     Rule("validateBlockedEnvVars", _blocked_env),
+    Rule("(defaulter) resource.Quantity", _quantities),
     Rule("validateMultiNodeVariables", _multi_node),
     Rule("validateMultiNodeVariables: HasUnknownGpuResourceType", _gpu_types),
     Rule("validateCollocationStorageURI", _collocation),

@@ -239,6 +239,27 @@ class Kube:
         response = self._send("POST", url, f"Service {namespace}/{service}", None, body, "application/json")
         return response.status, response.data.decode(errors="replace")
 
+    def proxied(
+        self,
+        namespace: str,
+        where: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+    ) -> tuple[int, bytes]:
+        """Status and content of what a pod or Service (`pods/NAME:PORT`, `services/NAME:PORT`) answers, asked through the
+        API server. What the API server itself says instead is raised: Forbidden, NotFound, Unreachable."""
+        subject = f"{where.replace('/', ' ', 1)} of namespace {namespace}"
+        url = f"/api/v1/namespaces/{namespace}/{where}/proxy{path}"
+        method = "GET" if body is None else "POST"
+        response = self._send(method, url, subject, None, body, "application/json", timeout_seconds)
+        if response.status >= 300:
+            status = _status(response.data)
+            # A Status of the API server; an engine's errors have another form.
+            if status.get("kind") == "Status" and status.get("apiVersion") == "v1":
+                raise errors.from_status(response.status, status, subject)
+        return response.status, response.data
+
     def watch(
         self,
         api_version: str,

@@ -260,7 +260,8 @@ def _workload(
     env = _environment(part, disaggregated, cache, options, given, made)
     _check_cache(cache, memory, option, made)
     flags += cache.gpu_flags(gpus, option, made)
-    volumes, mounts = [], []
+    volumes: list[dict[str, Any]] = []
+    mounts: list[dict[str, Any]] = []
     if disaggregated:
         connector = options.get("kv_connector") or "NixlConnector"
         if connector not in CONNECTORS and part == "decode":

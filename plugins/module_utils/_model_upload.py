@@ -532,6 +532,7 @@ class ModelUpload:
 
     def _begun(self, upload: _Multipart) -> str:
         with upload.lock:
+            self._halt_if_stopped()
             if upload.id is None:
                 begun = self._begin(upload.file.path, self._algorithm, self._request.options, upload.terms)
                 upload.id, upload.whole = begun.id, begun.whole
@@ -547,8 +548,8 @@ class ModelUpload:
             self._doubt(path, None)
         elif not begun.only and self._others is None:
             self._warn(
-                f"An answer of {self._bucket.endpoint} was lost, and these credentials may not list unfinished uploads: "
-                f"an empty one of {self._key(path)} may be left."
+                f"An answer of {self._bucket.endpoint} was lost, and unfinished uploads cannot be listed: an empty one of "
+                f"{self._key(path)} may be left. A lifecycle rule with AbortIncompleteMultipartUpload removes such."
             )
         self._note(path, {"id": begun.id, "whole": begun.whole, **terms})
         return begun
@@ -652,34 +653,34 @@ class ModelUpload:
         """Drop uploads that this or an earlier run began without learning their ids."""
         if not self._journal.doubtful:
             return
-        for path, identities in self._unfinished().items():
+        for path, identities in (self._unfinished() or {}).items():
             known = {*self._journal.doubtful.get(path, identities), self._journal.unfinished.get(path, {}).get("id")}
             for identity in set(identities) - known:
                 self._bucket.abort(self._key(path), identity)
         for path in list(self._journal.doubtful):
             self._doubt(path, None)
 
-    def _unfinished(self) -> dict[str, list[str]]:
-        """Path -> ids of all unfinished uploads under the prefix. Raises S3Error."""
+    def _unfinished(self) -> dict[str, list[str]] | None:
+        """Path -> ids of all unfinished uploads under the prefix; None if they cannot be listed. Raises S3Error."""
+        listed = self._bucket.unfinished(f"{self._request.prefix}/")
+        if listed is None:
+            return None
         found: dict[str, list[str]] = {}
-        for key, identity in self._bucket.unfinished(f"{self._request.prefix}/"):
+        for key, identity in listed:
             found.setdefault(key.removeprefix(f"{self._request.prefix}/"), []).append(identity)
         return found
 
     def _tidy(self, resumable: Collection[str]) -> None:
         """Drop what earlier runs left of other files, and see which uploads there are before the first is begun."""
         self._abort_unfinished([path for path in self._journal.unfinished if path not in resumable])
-        # Not everybody may list uploads: that is no error.
-        with contextlib.suppress(S3Error):
-            self._abort_doubtful()
-            self._others = self._unfinished()
-            own = {entry["id"] for entry in self._journal.unfinished.values()}
-            if foreign := {identity for identities in self._others.values() for identity in identities} - own:
-                self._warn(
-                    f"{len(foreign)} unfinished multipart uploads under {self._uri}/ that this module does not know as "
-                    "its own were left, and take space: a lifecycle rule with AbortIncompleteMultipartUpload removes "
-                    "such."
-                )
+        self._abort_doubtful()
+        self._others = self._unfinished()
+        own = {entry["id"] for entry in self._journal.unfinished.values()}
+        if foreign := {identity for identities in (self._others or {}).values() for identity in identities} - own:
+            self._warn(
+                f"{len(foreign)} unfinished multipart uploads under {self._uri}/ that this module does not know as its "
+                "own were left, and take space: a lifecycle rule with AbortIncompleteMultipartUpload removes such."
+            )
 
     # Progress
 

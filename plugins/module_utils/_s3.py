@@ -69,6 +69,11 @@ _UNKNOWN_ALGORITHM_CODES = {
     "501",
 }
 
+# To whoever may not list unfinished uploads (s3:ListBucketMultipartUploads), and by servers that cannot, or cannot
+# beyond the first page (versitygw 1.8 calls its own marker an InvalidArgument).
+_UNLISTABLE_CODES = {"AccessDenied", "403", "MethodNotAllowed", "NotImplemented", "XNotImplemented", "501"}
+_UNLISTABLE_CODES |= {"InvalidArgument"}
+
 # Answers after which the same request may succeed.
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "InternalError", "BadDigest"}
@@ -507,8 +512,8 @@ class Bucket:
                 return found
             marker = page["NextPartNumberMarker"]
 
-    def unfinished(self, prefix: str) -> list[tuple[str, str]]:
-        """(key, id) of multipart uploads under a prefix, by whomever. Raises S3Error."""
+    def unfinished(self, prefix: str) -> list[tuple[str, str]] | None:
+        """(key, id) of multipart uploads under a prefix, by whomever; None if they cannot be listed. Raises S3Error."""
         found: list[tuple[str, str]] = []
         more: dict[str, str] = {}
         while True:
@@ -517,6 +522,8 @@ class Bucket:
             except S3Error as error:
                 if error.code == "NoSuchBucket":
                     return []
+                if error.code in _UNLISTABLE_CODES:
+                    return None
                 raise
             found += [(item["Key"], item["UploadId"]) for item in page.get("Uploads", [])]
             if not page.get("IsTruncated"):

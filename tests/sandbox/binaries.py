@@ -79,6 +79,9 @@ IN_PODS = (
     Binary("vllm", "tools", "sandbox.invalid/tools/vllm", 2),
     Binary("llm-d-inference-sim", "tools", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 110),
     Binary("kserve-manager", "kserve", "github.com/kserve/kserve/cmd/manager", 120),
+    Binary("kserve-llmisvc", "kserve", "github.com/kserve/kserve/cmd/llmisvc", 20),
+    Binary("endpoint-picker", "llm-d", "sandbox.invalid/llm-d/endpoint-picker", 90),
+    Binary("disagg-sidecar", "llm-d", "sandbox.invalid/llm-d/disagg-sidecar", 2),
     Binary("kube-rbac-proxy", "kube-rbac-proxy", "github.com/brancz/kube-rbac-proxy/cmd/kube-rbac-proxy", 90),
     Binary(
         "cert-manager",

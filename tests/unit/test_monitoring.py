@@ -91,7 +91,7 @@ def keys(values: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 def test_the_chart_knows_the_values_that_it_is_given() -> None:
-    chart = yaml.safe_load((images.STAND_INS / "kube-prometheus-stack" / "values.yaml").read_text())
+    chart = yaml.safe_load((images.CHARTS / "kube-prometheus-stack" / "values.yaml").read_text())
     # Of the same release of the real chart, for parts that the sandbox's has not.
     real = {"alertmanager.alertmanagerSpec.replicas"}
     given = keys(yaml.safe_load((monitoring.ROLE / "vars" / "main.yml").read_text())["__monitoring_values"])
@@ -102,5 +102,5 @@ def test_the_chart_knows_the_values_that_it_is_given() -> None:
 
 
 def test_the_stand_in_runs_the_prometheus_that_the_sandbox_builds() -> None:
-    chart = yaml.safe_load((images.STAND_INS / "kube-prometheus-stack" / "values.yaml").read_text())
+    chart = yaml.safe_load((images.CHARTS / "kube-prometheus-stack" / "values.yaml").read_text())
     assert chart["prometheus"]["prometheusSpec"]["image"]["tag"] == f"{PROMETHEUS_VERSION}-distroless"

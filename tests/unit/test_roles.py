@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +21,9 @@ from tools import checkout
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 # They put nothing on a cluster, so there is nothing to be present or absent.
-WITHOUT_STATE = {"preflight", "validation", "versions"}
-PLAYBOOKS = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+WITHOUT_STATE = {"operations", "preflight", "validation", "versions"}
+SITE = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "site.yml")
 INVENTORIES = ["local", "dev", "staging", "production"]
 
 
@@ -134,7 +134,7 @@ def plays(playbook: str) -> list[dict[str, Any]]:
 
 
 def test_the_site_is_its_four_parts_in_order() -> None:
-    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == PLAYBOOKS
+    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == SITE
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
@@ -145,7 +145,25 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        assert task["tags"] == [role]
+        # A single tag must not lead around a confirmation.
+        assert task["tags"] in ([role], [role, "always"])
+
+
+def test_uninstalling_is_installing_backwards() -> None:
+    def roles(*names: str) -> list[str]:
+        found = [task["ansible.builtin.import_role"]["name"] for name in names for task in plays(name)[0]["tasks"]]
+        # The CRDs of the gateway come before it and stay.
+        return list(dict.fromkeys(name.removeprefix("llmstack.serving.") for name in reversed(found)))
+
+    [play] = plays("uninstall.yml")
+    removed = []
+    for task in play["tasks"]:
+        role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
+        if role not in WITHOUT_STATE:
+            assert task["vars"] == {f"{role}_state": "absent"}
+            removed.append(role)
+    installed = [role for role in roles("install.yml", "deploy.yml") if role not in WITHOUT_STATE]
+    assert removed == installed
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
@@ -510,6 +528,59 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
 
+MIRRORS: dict[str, dict[str, Any]] = {
+    "oci": {"helm_release_chart_ref": "oci://quay.io/jetstack/charts/cert-manager"},
+    "file": {"helm_release_chart_ref": "https://helm.ngc.nvidia.com/nvidia/charts/gpu-operator-v26.7.0.tgz"},
+}
+
+
+def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
+    mirror = {"llmstack_chart_mirror": "mirror.example.com/team/"}
+    cases = {name: {**variables, **mirror} for name, variables in MIRRORS.items()}
+    cases["none"] = MIRRORS["file"]
+    assert evaluate_cases(tmp_path, cases, "__helm_release_mirrored_ref") == {
+        "oci": "oci://mirror.example.com/team/jetstack/charts/cert-manager",
+        "file": "oci://mirror.example.com/team/nvidia/gpu-operator",
+        "none": MIRRORS["file"]["helm_release_chart_ref"],
+    }
+
+
+PROFILED: dict[str, dict[str, Any]] = {
+    "plain": {"__gpu_operator": {"cloud": None}},
+    "shared": {
+        "__gpu_operator": {"cloud": "gke"},
+        "gpu_operator_time_slicing_profiles": {"shared-4": 4},
+        "gpu_operator_mig_profiles": {
+            "halves": [{"devices": "all", "mig-enabled": True, "mig-devices": {"3g.40gb": 2}}]
+        },
+        "gpu_operator_nodes": [{"name": "gpu-1", "mig": "halves", "time_slicing": "shared-4"}],
+        "gpu_operator_default_profile": "shared-4",
+    },
+}
+
+
+def test_profiles_of_gpus_are_data(tmp_path: Path) -> None:
+    expression = f"{{'objects': {documents('profiles.yml.j2')}, 'values': __gpu_operator_values}}"
+    made = evaluate_cases(tmp_path, PROFILED, expression)
+    assert [item["kind"] for item in made["plain"]["objects"]] == ["Namespace"]
+    assert made["plain"]["values"]["dcgmExporter"]["enabled"] is True
+    assert set(made["plain"]["values"]) == {"mig", "cdi", "dcgmExporter"}
+    by_name = {item["metadata"]["name"]: item for item in made["shared"]["objects"]}
+    assert by_name["gpu-1"]["metadata"]["labels"] == {
+        "nvidia.com/mig.config": "halves",
+        "nvidia.com/device-plugin.config": "shared-4",
+    }
+    slicing = yaml.safe_load(by_name["time-slicing-profiles"]["data"]["shared-4"])
+    assert slicing["sharing"]["timeSlicing"]["resources"] == [{"name": "nvidia.com/gpu", "replicas": 4}]
+    layouts = yaml.safe_load(by_name["mig-profiles"]["data"]["config.yaml"])["mig-configs"]
+    assert layouts["halves"][0]["mig-devices"] == {"3g.40gb": 2}
+    assert "all-disabled" in layouts
+    assert by_name["gpu-operator-critical-pods"]["kind"] == "ResourceQuota"
+    values = made["shared"]["values"]
+    assert values["devicePlugin"]["config"] == {"name": "time-slicing-profiles", "default": "shared-4"}
+    assert values["migManager"]["config"] == {"name": "mig-profiles", "default": "all-disabled"}
+
+
 def test_preflight_names_misspelt_variables_with_the_right_one(asked: dict[str, Any]) -> None:
     assert yaml.safe_load(asked["as-shipped"]["unknown"]) == []
     assert yaml.safe_load(asked["misspelt"]["unknown"]) == [
@@ -564,85 +635,38 @@ def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
     assert {"bind", "escalate"} <= verbs["rbac.authorization.k8s.io", "clusterroles"]
 
 
-def answer(**changes: Any) -> dict[str, Any]:
-    choice = {"message": {"content": "hello"}, "finish_reason": "stop"}
-    body = {"model": "chat", "choices": [choice], "usage": {"completion_tokens": 1}}
-    return {"results": [{"status": 200, "json": body, "elapsed": 0} | changes]}
-
-
-READY = {"conditions": [{"type": "Ready", "status": "True"}], "url": "http://chat-models.example.com"}
-SERVED: dict[str, Any] = {
-    "llmstack_inference_services": [{"name": "chat"}],
-    "validation_report_dir": "/reports",
-    "__validation_gateway": {
-        "resources": [{"status": {"addresses": [{"value": "10.1.2.3"}]}, "spec": {"listeners": []}}]
-    },
-    "__validation_gateway_service": {"skipped": True},
-    "__validation_inference_services": {"resources": [{"metadata": {"name": "chat"}, "status": READY}]},
-    "__validation_model_services": {
-        "resources": [
-            {"metadata": {"name": "chat-predictor"}, "spec": {"clusterIP": "10.9.9.9", "ports": [{"port": 80}]}}
+VALIDATION: dict[str, Any] = {
+    "validation_services": [
+        {"name": "chat"},
+        {"name": "search", "model_name": "bge", "kind": "LLMInferenceService", "api": "embeddings"},
+    ],
+    "__validation_load_results": {
+        "results": [
+            {"item": {"name": "chat"}, "report_files": ["/r/chat.html", "/r/chat.json"], "msg": "50 concurrent: good."},
+            {"item": {"name": "search"}, "msg": 'It is "down".'},
         ]
     },
-    "__validation_gateway_answers": answer(),
-    "__validation_service_answers": answer(),
 }
 
 
-ABORTED = {"model": "chat", "choices": [{"message": {"content": "x"}, "finish_reason": "abort"}]}
-OTHER = {"model": "other", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
-# What differs from SERVED, and the verdicts on: ready, through the Gateway, at the Service.
-JUDGED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "all-is-well": ({}, ["pass", "pass", "pass"]),
-    "cluster-ips-out-of-reach": (
-        {"__validation_service_answers": answer(status=-1, json={}, msg="timed out")},
-        ["pass", "pass", "skip"],
-    ),
-    "no-route": (
-        {"__validation_gateway_answers": answer(status=404, json={}, content="no route")},
-        ["pass", "fail", "pass"],
-    ),
-    "gateway-out-of-reach": (
-        {"__validation_gateway_answers": answer(status=-1, json={}, msg="refused")},
-        ["pass", "fail", "pass"],
-    ),
-    "another-model": ({"__validation_gateway_answers": answer(json=OTHER)}, ["pass", "fail", "pass"]),
-    "cut-off-by-a-shutdown": ({"__validation_service_answers": answer(json=ABORTED)}, ["pass", "pass", "fail"]),
-    "not-deployed": (
-        {
-            "__validation_inference_services": {"resources": []},
-            "__validation_gateway_answers": {"results": [{"skipped": True}]},
-        },
-        ["fail", "skip", "pass"],
-    ),
-    "nothing-is-served": ({"llmstack_inference_services": []}, ["warn"]),
-    "quoted-prompt": ({"validation_prompt": 'It\'s "quoted"?'}, ["pass", "pass", "pass"]),
-}
+def test_validation_asks_for_each_service_and_passes_on_what_became_of_its_load_test(tmp_path: Path) -> None:
+    cases = {"some": VALIDATION, "none": {"validation_services": [], "__validation_load_results": {}}}
+    found = evaluate_cases(tmp_path, cases, "{'targets': __validation_targets, 'load_tests': __validation_load_tests}")
+    assert found["none"] == {"targets": [], "load_tests": []}
+    common = {"path_prefix": ""}
+    assert found["some"]["targets"] == [
+        {"name": "chat", "kind": "InferenceService", "model": "chat", "api": "chat", **common},
+        {"name": "search", "kind": "LLMInferenceService", "model": "bge", "api": "embeddings", **common},
+    ]
+    assert found["some"]["load_tests"] == [
+        {"service": "chat", "report": "/r/chat.json", "problem": "50 concurrent: good."},
+        {"service": "search", "report": None, "problem": 'It is "down".'},
+    ]
 
 
-@pytest.fixture(scope="module")
-def validation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    cases = {name: {**SERVED, **changes} for name, (changes, _statuses) in JUDGED.items()}
-    expression = "{'report': __validation_report, 'summary': __validation_summary, 'targets': __validation_targets}"
-    return evaluate_cases(tmp_path_factory.mktemp("validation"), cases, expression)
-
-
-@pytest.mark.parametrize("case", JUDGED)
-def test_validation_judges_the_answers(validation: dict[str, Any], case: str) -> None:
-    checks = validation[case]["report"]["checks"]
-    assert [check["result"] for check in checks] == JUDGED[case][1]
-    assert all(check["evidence"] for check in checks)
-    assert all(check.get("remedy") for check in checks if check["result"] == "fail")
-    assert validation[case]["summary"][-1] == f"Report:   /reports/{case}-validation.json"
-
-
-def test_the_printed_curl_command_works_as_printed(validation: dict[str, Any]) -> None:
-    case = validation["quoted-prompt"]
-    [line] = [line for line in case["summary"] if line.startswith("Try it:")]
-    assert json.dumps(line) == f'"{line}"', "Ansible prints JSON: nothing in it may need escaping"
-    words = shlex.split(line.removeprefix("Try it:"))
-    assert words[:3] == ["curl", "-sS", "http://10.1.2.3/v1/chat/completions"]
-    assert "Host: chat-models.example.com" in words
-    [target] = case["targets"]
-    assert words[-2:] == ["-d", f"@{target['request_path']}"]
-    assert target["request"]["messages"] == [{"role": "user", "content": 'It\'s "quoted"?'}]
+def test_the_load_test_of_the_validation_is_made_of_the_module_s_options() -> None:
+    options = specification("validation")["main"]["options"]["validation_load_test"]["options"]
+    [task] = [task for task in tasks("validation", "main") if "llmstack.serving.load_test" in task]
+    text = json.dumps(task["llmstack.serving.load_test"])
+    assert set(options) == set(re.findall(r"validation_load_test\.(\w+)", text))
+    assert set(options) <= set(task["llmstack.serving.load_test"])
