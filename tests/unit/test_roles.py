@@ -281,6 +281,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     )
     expression += ", 'istiod': __istio_istiod_values | combine(istio_istiod_values, recursive=true)"
     expression += ", 'kserve': __kserve_values | combine(kserve_values, recursive=true)"
+    expression += ", 'monitoring': __monitoring_values | combine(monitoring_values, recursive=true)"
     expression += ", 'cert_manager': __cert_manager_values | combine(cert_manager_values, recursive=true)}"
     objects: dict[str, dict[str, Any]] = {}
     for inventory in INVENTORIES:
@@ -573,7 +574,7 @@ def test_the_namespace_of_the_services_is_never_taken_away(several: dict[str, An
 
 def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None:
     """Two CPUs are all that it can promise."""
-    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager")])
+    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager", "monitoring")])
     requests = [int(found) for found in re.findall(r'"requests": \{"cpu": "(\d+)m"', values)]
     assert len(requests) >= 8
     assert sum(requests) < 1000
@@ -586,6 +587,34 @@ ASKED: dict[str, dict[str, Any]] = {
     "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
 }
+
+
+def prometheus(**spec: Any) -> dict[str, Any]:
+    conditions = [{"type": "Available", "status": "True"}]
+    return {"metadata": {"name": "it", "namespace": "other"}, "spec": spec, "status": {"conditions": conditions}}
+
+
+def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespace(tmp_path: Path) -> None:
+    """A selector that is missing selects nothing, an empty one everything."""
+    release: dict[str, Any] = {"matchLabels": {"release": "prometheus"}}
+    everywhere: dict[str, Any] = {"podMonitorNamespaceSelector": {}, "ruleNamespaceSelector": {}}
+    own = prometheus(podMonitorSelector={}, ruleSelector={})
+    own["metadata"]["namespace"] = "monitoring"
+    cases = {
+        "all": ({}, prometheus(podMonitorSelector={}, ruleSelector={}, **everywhere)),
+        "label": (release["matchLabels"], prometheus(podMonitorSelector=release, ruleSelector=release, **everywhere)),
+        "own": ({}, own),
+        "no_rules": ({}, prometheus(podMonitorSelector={}, **everywhere)),
+        "other_label": ({"release": "b"}, prometheus(podMonitorSelector=release, ruleSelector={}, **everywhere)),
+        "other_namespace": ({}, prometheus(podMonitorSelector={}, ruleSelector={})),
+    }
+    variables = {
+        name: {"monitoring_labels": labels, "__monitoring_prometheuses": {"resources": [item]}}
+        for name, (labels, item) in cases.items()
+    }
+    found = evaluate_cases(tmp_path, variables, "__monitoring_selecting | map(attribute='available') | list")
+    selecting = {"all", "label", "own"}
+    assert found == {name: [True] if name in selecting else [] for name in cases}
 
 
 @pytest.fixture(scope="module")
