@@ -93,6 +93,13 @@ def _devices(kube: Kube, cluster: Cluster) -> _gpu_nodes.Devices:
     return devices
 
 
+def operator(kube: Kube) -> Cluster:
+    """Only what the GPU operator is configured by."""
+    cluster = Cluster()
+    _operator(kube, cluster)
+    return cluster
+
+
 def _operator(kube: Kube, cluster: Cluster) -> None:
     try:
         cluster.cluster_policies = _all_of(kube, "nvidia.com", "ClusterPolicy")

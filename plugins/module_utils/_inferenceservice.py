@@ -69,7 +69,7 @@ _POD = {
     "topology_spread_constraints": "topologySpreadConstraints",
 }
 # What changes scaling and routing, but no pod. The hash leaves it out: scaling must not restart the pods.
-_NOT_IN_PODS = frozenset(
+NOT_IN_PODS = frozenset(
     (
         "autoScaling",
         "canaryTrafficPercent",
@@ -155,7 +155,7 @@ def with_hashes(described: dict[str, Any]) -> dict[str, Any]:
     for component in ("predictor", "transformer", "explainer"):
         if spec := result["spec"].get(component):
             annotations = {key: value for key, value in (spec.get("annotations") or {}).items() if key != SPEC_HASH}
-            content = {key: value for key, value in spec.items() if key not in _NOT_IN_PODS}
+            content = {key: value for key, value in spec.items() if key not in NOT_IN_PODS}
             if annotations:
                 content["annotations"] = annotations
             else:

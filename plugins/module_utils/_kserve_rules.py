@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
 from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import (
     AUTOSCALER_CLASS,
     DEPLOYMENT_MODE,
@@ -40,6 +39,8 @@ _GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "habana.ai/g
 _MORE_GPU_RESOURCES = "serving.kserve.io/gpu-resource-types"
 # pkg/validation/confidential.go KBSResourceIdRegexp
 _RESOURCE_ID = re.compile(r"kbs:///[\w.-]+/[\w.-]+/[\w.-]+", re.ASCII)
+# k8s.io/apimachinery pkg/api/resource/quantity.go
+_QUANTITY = re.compile(r"[+-]?[0-9.]+([eEinumkKMGTP]*[-+]?[0-9]*)")
 # knative.dev/serving pkg/apis/autoscaling/register.go
 _KNATIVE_CLASS, _KNATIVE_HPA = "autoscaling.knative.dev/class", "hpa.autoscaling.knative.dev"
 # pkg/controller/v1beta1/inferenceservice/utils/utils.go ValidateStorageURI
@@ -194,6 +195,15 @@ def _collocation(manifest: Manifest) -> Iterator[str]:
             yield "env: STORAGE_URI is not allowed in the transformer-container of a predictor."
 
 
+def _quantities(manifest: Manifest) -> Iterator[str]:
+    # KServe's defaulting webhook reads them first, and does not say where the bad one is.
+    for container in _containers(manifest):
+        for kind in ("limits", "requests"):
+            for name, amount in ((container.get("resources") or {}).get(kind) or {}).items():
+                if not _QUANTITY.fullmatch(str(amount)):
+                    yield f"resources.{kind}.{name}: '{amount}' is no quantity (in {container.get('name')}), such as 500m, 4 or 16Gi."
+
+
 def _model_name(manifest: Manifest) -> Iterator[str]:
     if _model(manifest).get("name"):
         yield "definition: the model must have no name; KServe names its container."
@@ -318,6 +328,8 @@ def _keda(manifest: Manifest) -> Iterator[str]:
 
 
 def _keda_metric(entry: dict[str, Any]) -> Iterator[str]:
+    from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
+
     kind = entry.get("type")
     source = entry.get({"Resource": "resource", "External": "external", "PodMetric": "podmetric"}.get(str(kind), ""))
     if kind not in ("Resource", "External", "PodMetric"):
@@ -392,8 +404,8 @@ def _canaries(manifest: Manifest) -> Iterator[str]:
 
 
 def _mode_change(served: Manifest, wanted: Manifest) -> Iterator[str]:
-    old = (served.get("status") or {}).get("deploymentMode")
-    old, new = MODES.get(old, old), _mode(wanted)
+    given = str((served.get("status") or {}).get("deploymentMode") or "")
+    old, new = MODES.get(given, given), _mode(wanted)
     if old and new and old != new:
         yield f"deployment_mode cannot be changed from {old} to {new}. Delete the service and make it anew, or give it another name."
 
@@ -409,6 +421,7 @@ RULES = (
     Rule("(Service names, RFC 1035)", _name_length),
     Rule("validateInferenceServiceAutoscaler", _autoscaler),
     Rule("validateBlockedEnvVars", _blocked_env),
+    Rule("(defaulter) resource.Quantity", _quantities),
     Rule("validateMultiNodeVariables", _multi_node),
     Rule("validateMultiNodeVariables: HasUnknownGpuResourceType", _gpu_types),
     Rule("validateCollocationStorageURI", _collocation),

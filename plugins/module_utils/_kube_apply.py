@@ -27,7 +27,8 @@ _RETRY_SECONDS = 2.0
 class Settings:
     """How to apply. `progress` gets one sentence now and then during a long wait; `wanted` is a condition to wait for where
     InferenceServices need not be ready. `before_change` is told of an object before it is sent for the first time: what it is
-    now (None if it does not exist), what is wanted; it raises a KubeError to stop."""
+    now (None if it does not exist), what is wanted; it raises a KubeError to stop. `complete` is false for a change of what is
+    there, which brings its own hashes (see _serving_change)."""
 
     field_manager: str = FIELD_MANAGER
     force_conflicts: bool = False
@@ -36,6 +37,7 @@ class Settings:
     wait_timeout_seconds: float = 600
     progress: Callable[[str], None] = lambda text: None
     wanted: Wanted | None = None
+    complete: bool = True
     before_change: Callable[[dict[str, Any] | None, dict[str, Any]], None] = lambda live, desired: None
 
 
@@ -183,7 +185,10 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
         raise errors.Invalid(f"{ref} {deletion(live)}. Run again when it is gone.")
     mine = live is None or _manifest.created_by(live) == settings.field_manager
     desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
-    if ref.kind == "InferenceService":
+    if not settings.complete:
+        # What must be known of it was looked at where the change was made.
+        pass
+    elif ref.kind == "InferenceService":
         desired = _inference_service(ref, live, desired)
     elif ref.kind == "LLMInferenceService":
         from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_hash import with_hashes

@@ -147,9 +147,9 @@ def _ask(kube: Kube, target: tuple[str, str, int] | None, url: Any, body: dict[s
         )
         return answer.status, answer.read(2000).decode(errors="replace")
     except Exception as error:  # HTTP errors carry an answer, all others mean that nothing was reached
-        status = getattr(error, "code", None)
-        if isinstance(status, int):
-            return status, str(getattr(error, "reason", error))
+        code: Any = getattr(error, "code", None)
+        if isinstance(code, int):
+            return code, str(getattr(error, "reason", error))
         return f"No request could be sent to {url.netloc or 'the gateway'} from here: {error}"
 
 

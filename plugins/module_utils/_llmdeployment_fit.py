@@ -22,7 +22,7 @@ def problems(manifest: dict[str, Any], nodes: list[dict[str, Any]]) -> list[str]
         template = (workload or {}).get("template")
         if not template:
             continue
-        container = next((each for each in template["containers"] if each["name"] == "main"), {})
+        container: dict[str, Any] = next((each for each in template["containers"] if each["name"] == "main"), {})
         wanted = dict((container.get("resources") or {}).get("limits") or {})
         gpus = {name: amount for name, amount in wanted.items() if "/" in name}
         fitting = [node for node in nodes if all(_has(node, name) for name in gpus)]

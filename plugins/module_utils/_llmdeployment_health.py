@@ -91,7 +91,7 @@ def _rolled_out(service: dict[str, Any], workloads: Iterable[dict[str, Any]]) ->
                 # A LeaderWorkerSet: its condition tells.
                 continue
             return progressing(f"there is no Deployment for {part} yet")
-        verdict = _workload(own[part], wanted)
+        verdict = _workload(own[part], wanted, one_works=part == "picker")
         if verdict.state != "ready":
             return Verdict(verdict.state, f"{part}: {verdict.reason}")
     if "prefill" in own and "prefill" not in spec:
@@ -113,13 +113,17 @@ def _wanted(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _workload(workload: dict[str, Any], wanted: dict[str, Any]) -> Verdict:
+def _workload(workload: dict[str, Any], wanted: dict[str, Any], *, one_works: bool) -> Verdict:
     mark = (wanted.get("annotations") or {}).get(SPEC_HASH)
     if mark and template_hash(workload) != mark:
         return progressing("does not show this change yet")
     replicas = wanted.get("replicas")
     if replicas is not None and workload["spec"].get("replicas", 1) != replicas:
         return progressing(f"is not scaled to {replicas} yet")
+    status = workload.get("status") or {}
+    if one_works and status.get("availableReplicas") and status.get("updatedReplicas") == status.get("replicas"):
+        # Of several pickers one is elected, and only that one calls itself ready.
+        return READY
     verdict = judge_object(workload)
     # What keeps pods from being made is explained by _serving_health.
     return progressing(verdict.reason) if verdict.state == "failed" else verdict

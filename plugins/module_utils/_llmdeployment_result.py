@@ -78,6 +78,17 @@ def seen_by_picker(pool: dict[str, Any] | None, related: Iterable[dict[str, Any]
     )
 
 
+def images(related: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Image of the main container of each part that has a Deployment."""
+    return {
+        str(part_of(each)): container["image"]
+        for each in related
+        if each["kind"] == "Deployment"
+        for container in each["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "main"
+    }
+
+
 def _pods_by_part(related: list[dict[str, Any]]) -> list[tuple[str | None, dict[str, Any]]]:
     part = {each["metadata"]["name"]: part_of(each) for each in related if each["kind"] == "Pod"}
     return [(part[pod["name"]], pod) for pod in pods(related)]

@@ -26,7 +26,7 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5r
 .headline { font-size: 1.1rem; border-left: 4px solid currentColor; padding: .4rem .8rem; background: var(--card); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td.wide { white-space: normal; }
+td.wide, th { white-space: normal; vertical-align: top; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
 figure { margin: 0; background: var(--card); padding: .8rem; border-radius: 6px; break-inside: avoid; }
 figcaption { color: var(--soft); font-size: .85rem; } svg { width: 100%; height: auto; }

@@ -267,11 +267,14 @@ def inference_service(
     if manifest["metadata"].get("deletionTimestamp"):
         return progressing(deletion(manifest))
     status, spec = manifest.get("status") or {}, manifest.get("spec") or {}
-    if (manifest["metadata"].get("annotations") or {}).get("serving.kserve.io/stop") == "true":
-        entry = condition(manifest, "Stopped")
-        return READY if entry is not None and entry.get("status") == "True" else progressing("is not stopped yet")
     model = status.get("modelStatus") or {}
     own = [workload for workload in workloads if owned(workload, manifest)]
+    if (manifest["metadata"].get("annotations") or {}).get("serving.kserve.io/stop") == "true":
+        entry = condition(manifest, "Stopped")
+        # With a spec that it cannot use KServe does not get as far as to say so: components/predictor.go Reconcile.
+        nothing_to_stop = model.get("transitionStatus") == "InvalidSpec" and not own
+        done = nothing_to_stop or (entry is not None and entry.get("status") == "True")
+        return READY if done else progressing("is not stopped yet")
     for component in ("predictor", "transformer", "explainer"):
         expected = ((spec.get(component) or {}).get("annotations") or {}).get(SPEC_HASH)
         for role in _workloads_of(component, spec):

@@ -84,7 +84,10 @@ def judge(seen: Observation) -> Health:
     service = seen.service
     verdict = inference_service(service, seen.workloads, seen.wanted)
     if _stopped(service):
-        return Health("stopped", "stopped") if verdict.state == "ready" else Health("progressing", verdict.reason)
+        if verdict.state == "ready":
+            return Health("stopped", "stopped")
+        refused = _of_status(seen)
+        return Health("failed", "cannot be stopped", refused) if refused else Health("progressing", verdict.reason)
     if verdict.state == "ready":
         if seen.wanted or (service.get("status") or {}).get("url"):
             return Health("ready", "serves")
@@ -544,7 +547,7 @@ _ENGINE: tuple[_Known, ...] = (
     ),
     _known(
         "picker_plugin",
-        r"plugin type '?[\w-]+'? is not registered",
+        r"plugin type \W*[\w-]+\W* is not registered",
         "the endpoint picker does not know a plugin of its configuration",
         "Use the picker of llm-d (role llmd), or choose serving.scheduler.profile or config for the picker that is there.",
     ),

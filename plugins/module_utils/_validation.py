@@ -219,7 +219,7 @@ def pods_run(facts: Facts) -> Verdict:
             "Look at the logs from before the restart: kubectl logs --previous",
             *told,
         )
-    return passed(f"{ready} of {counted(wanted, 'pod')} are ready.", *told)
+    return passed(f"{ready} of {wanted} pods are ready.", *told)
 
 
 def _living(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -276,7 +276,7 @@ def model_is_loaded(facts: Facts) -> Verdict:
         )
     if not facts["engines"]:
         return skipped("No pod is ready.")
-    return passed(f"{len(facts['engines'])} of {counted(len(facts['engines']), 'engine')} have it.", *told)
+    return passed(f"{len(facts['engines'])} of {len(facts['engines'])} engines have it.", *told)
 
 
 def service_answers(facts: Facts) -> Verdict:
@@ -427,7 +427,7 @@ def metrics_flow(facts: Facts) -> Verdict:
     told.append(f"answered requests: {before:g}, and after one more {after:g}")
     if after <= before:
         return failed("The engines' counters stand still while requests are answered.", remediation, *told)
-    return passed(f"{len(pages)} of {counted(len(pages), 'pod')} count what they do.", *told)
+    return passed(f"{len(pages)} of {len(pages)} pods count what they do.", *told)
 
 
 def autoscaling_works(facts: Facts) -> Verdict:
@@ -609,7 +609,7 @@ def components_run(facts: Facts) -> Verdict:
     if short:
         return failed("; ".join(short) + ".", "See why: kubectl describe and kubectl logs of its pods.")
     spaces = sorted({workload["metadata"]["namespace"] for workload in workloads})
-    return passed(f"{len(workloads)} of {counted(len(workloads), 'workload')} of {', '.join(spaces)} are ready.")
+    return passed(f"{len(workloads)} of {len(workloads)} workloads of {', '.join(spaces)} are ready.")
 
 
 def monitoring_is_active(facts: Facts) -> Verdict:
@@ -642,9 +642,7 @@ def monitoring_is_active(facts: Facts) -> Verdict:
         )
     if not facts["pods"]:
         return skipped("Nothing serves, so there is nothing to be monitored.", *told)
-    return passed(
-        f"Prometheus has fresh metrics of {len(facts['pods'])} of {counted(len(facts['pods']), 'serving pod')}.", *told
-    )
+    return passed(f"Prometheus has fresh metrics of {len(facts['pods'])} of {len(facts['pods'])} serving pods.", *told)
 
 
 # Alerts of kube-prometheus that are meant to fire.
@@ -701,7 +699,7 @@ def certificates_are_valid(facts: Facts) -> Verdict:
         return failed("; ".join(bad) + ".", remediation, *told)
     if soon:
         return warned("; ".join(soon) + ".", remediation, *told)
-    return passed(f"{len(told)} of {counted(len(told), 'certificate')} are valid.", *told)
+    return passed(f"{len(told)} of {len(told)} certificates are valid.", *told)
 
 
 def _expiry(name: str, ends: str | None, now: datetime, bad: list[str], soon: list[str]) -> None:
@@ -827,7 +825,7 @@ def versions_are_tested(facts: Facts) -> Verdict:
             "Run the playbooks of one release of the collection, or set validation_tested_versions to what you have tested.",
             *told,
         )
-    return passed(f"{len(running)} of {counted(len(running), 'component')} run in tested versions.", *told)
+    return passed(f"{len(running)} of {len(running)} components run in tested versions.", *told)
 
 
 def _minor(version: str) -> tuple[int, int]:

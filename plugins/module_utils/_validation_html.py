@@ -35,8 +35,8 @@ def to_html(document: dict[str, Any], history: list[dict[str, Any]], load_tests:
     parts = [
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Validation of {escape(document['name'])}: {verdict}</title><style>{html.STYLE}{_STYLE}</style></head><body>",
-        f'<h1>Validation of {escape(document["name"])}: <span class="{verdict}">{verdict}</span></h1>',
+        f"<title>Validation of {escape(report.title(document))}: {verdict}</title><style>{html.STYLE}{_STYLE}</style></head><body>",
+        f'<h1>Validation of {escape(report.title(document))}: <span class="{verdict}">{verdict}</span></h1>',
         f'<p class="soft">{escape(document["started"])} to {escape(document["finished"])}, {document["seconds"]:g} s</p>',
         f'<p class="headline {verdict}">{escape(report.headline(document))}</p>',
         _tiles(document),

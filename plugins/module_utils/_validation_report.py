@@ -80,6 +80,11 @@ def headline(document: dict[str, Any]) -> str:
     return f"{told}."
 
 
+def title(document: dict[str, Any]) -> str:
+    """What was validated: the role names its reports CLUSTER-validation."""
+    return str(document["name"]).removesuffix("-validation")
+
+
 def overall(document: dict[str, Any], category: str) -> str:
     """The worst status of a category: fail, warn, pass, skip; "" if it has no check."""
     found = {check["status"] for check in document["checks"] if check["category"] == category}
@@ -117,7 +122,7 @@ def to_json(document: dict[str, Any]) -> str:
 def to_markdown(document: dict[str, Any]) -> str:
     """A page for an issue, a merge request or a wiki."""
     lines = [
-        f"# Validation of {document['name']}: {document['verdict']}",
+        f"# Validation of {title(document)}: {document['verdict']}",
         "",
         headline(document),
         "",

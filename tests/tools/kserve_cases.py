@@ -105,6 +105,7 @@ CASES = [
         "env-pythonpath-in-transformer",
         service(transformer={"containers": [{**CONTAINER, "env": [{"name": "PYTHONPATH", "value": "/x"}]}]}),
     ),
+    _refused("quantity", service(model={"resources": {"limits": {"cpu": "much"}}})),
     _taken("worker", service(WORKER, model=PVC, class_="none")),
     _refused("worker-with-s3", service(WORKER, class_="none")),
     _refused("worker-with-hpa", service(WORKER, model=PVC, class_="hpa")),

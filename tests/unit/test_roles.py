@@ -22,8 +22,9 @@ from tools import checkout
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 # They put nothing on a cluster, so there is nothing to be present or absent.
-WITHOUT_STATE = {"preflight", "validation", "versions"}
-PLAYBOOKS = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+WITHOUT_STATE = {"operations", "preflight", "validation", "versions"}
+SITE = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "site.yml")
 INVENTORIES = ["local", "dev", "staging", "production"]
 
 
@@ -134,7 +135,7 @@ def plays(playbook: str) -> list[dict[str, Any]]:
 
 
 def test_the_site_is_its_four_parts_in_order() -> None:
-    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == PLAYBOOKS
+    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == SITE
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
@@ -145,7 +146,19 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        assert task["tags"] == [role]
+        # A single tag must not lead around a confirmation.
+        assert task["tags"] in ([role], [role, "always"])
+
+
+def test_uninstalling_is_installing_backwards() -> None:
+    def steps(*names: str) -> list[tuple[str, str]]:
+        found = [task["ansible.builtin.import_role"] for name in names for task in plays(name)[0]["tasks"]]
+        named = [(step["name"].removeprefix("llmstack.serving."), step.get("tasks_from", "main")) for step in found]
+        # CRDs stay, and looking at GPUs leaves nothing.
+        looks = {("gateway", "crds"), ("gpu_cluster", "verify")}
+        return [step for step in named if step[0] not in WITHOUT_STATE and step not in looks]
+
+    assert steps("uninstall.yml") == steps("install.yml", "deploy.yml")[::-1]
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
@@ -268,6 +281,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     )
     expression += ", 'istiod': __istio_istiod_values | combine(istio_istiod_values, recursive=true)"
     expression += ", 'kserve': __kserve_values | combine(kserve_values, recursive=true)"
+    expression += ", 'monitoring': __monitoring_values | combine(monitoring_values, recursive=true)"
     expression += ", 'cert_manager': __cert_manager_values | combine(cert_manager_values, recursive=true)}"
     objects: dict[str, dict[str, Any]] = {}
     for inventory in INVENTORIES:
@@ -560,7 +574,7 @@ def test_the_namespace_of_the_services_is_never_taken_away(several: dict[str, An
 
 def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None:
     """Two CPUs are all that it can promise."""
-    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager")])
+    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager", "monitoring")])
     requests = [int(found) for found in re.findall(r'"requests": \{"cpu": "(\d+)m"', values)]
     assert len(requests) >= 8
     assert sum(requests) < 1000
@@ -575,11 +589,92 @@ ASKED: dict[str, dict[str, Any]] = {
 }
 
 
+def prometheus(**spec: Any) -> dict[str, Any]:
+    conditions = [{"type": "Available", "status": "True"}]
+    return {"metadata": {"name": "it", "namespace": "other"}, "spec": spec, "status": {"conditions": conditions}}
+
+
+def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespace(tmp_path: Path) -> None:
+    """A selector that is missing selects nothing, an empty one everything."""
+    release: dict[str, Any] = {"matchLabels": {"release": "prometheus"}}
+    everywhere: dict[str, Any] = {"podMonitorNamespaceSelector": {}, "ruleNamespaceSelector": {}}
+    own = prometheus(podMonitorSelector={}, ruleSelector={})
+    own["metadata"]["namespace"] = "monitoring"
+    cases = {
+        "all": ({}, prometheus(podMonitorSelector={}, ruleSelector={}, **everywhere)),
+        "label": (release["matchLabels"], prometheus(podMonitorSelector=release, ruleSelector=release, **everywhere)),
+        "own": ({}, own),
+        "no_rules": ({}, prometheus(podMonitorSelector={}, **everywhere)),
+        "other_label": ({"release": "b"}, prometheus(podMonitorSelector=release, ruleSelector={}, **everywhere)),
+        "other_namespace": ({}, prometheus(podMonitorSelector={}, ruleSelector={})),
+    }
+    variables = {
+        name: {"monitoring_labels": labels, "__monitoring_prometheuses": {"resources": [item]}}
+        for name, (labels, item) in cases.items()
+    }
+    found = evaluate_cases(tmp_path, variables, "__monitoring_selecting | map(attribute='available') | list")
+    selecting = {"all", "label", "own"}
+    assert found == {name: [True] if name in selecting else [] for name in cases}
+
+
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
+
+
+MIRRORS: dict[str, dict[str, Any]] = {
+    "oci": {"helm_release_chart_ref": "oci://quay.io/jetstack/charts/cert-manager"},
+    "file": {"helm_release_chart_ref": "https://helm.ngc.nvidia.com/nvidia/charts/gpu-operator-v26.7.0.tgz"},
+}
+
+
+def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
+    mirror = {"llmstack_chart_mirror": "mirror.example.com/team/"}
+    cases = {name: {**variables, **mirror} for name, variables in MIRRORS.items()}
+    cases["none"] = MIRRORS["file"]
+    assert evaluate_cases(tmp_path, cases, "__helm_release_mirrored_ref") == {
+        "oci": "oci://mirror.example.com/team/jetstack/charts/cert-manager",
+        "file": "oci://mirror.example.com/team/nvidia/gpu-operator",
+        "none": MIRRORS["file"]["helm_release_chart_ref"],
+    }
+
+
+PROFILED: dict[str, dict[str, Any]] = {
+    "plain": {"__gpu_operator": {"cloud": None}},
+    "shared": {
+        "__gpu_operator": {"cloud": "gke"},
+        "gpu_operator_time_slicing_profiles": {"shared-4": 4},
+        "gpu_operator_mig_profiles": {
+            "halves": [{"devices": "all", "mig-enabled": True, "mig-devices": {"3g.40gb": 2}}]
+        },
+        "gpu_operator_nodes": [{"name": "gpu-1", "mig": "halves", "time_slicing": "shared-4"}],
+        "gpu_operator_default_profile": "shared-4",
+    },
+}
+
+
+def test_profiles_of_gpus_are_data(tmp_path: Path) -> None:
+    expression = f"{{'objects': {documents('profiles.yml.j2')}, 'values': __gpu_operator_values}}"
+    made = evaluate_cases(tmp_path, PROFILED, expression)
+    assert [item["kind"] for item in made["plain"]["objects"]] == ["Namespace"]
+    assert made["plain"]["values"]["dcgmExporter"]["enabled"] is True
+    assert set(made["plain"]["values"]) == {"mig", "cdi", "dcgmExporter"}
+    by_name = {item["metadata"]["name"]: item for item in made["shared"]["objects"]}
+    assert by_name["gpu-1"]["metadata"]["labels"] == {
+        "nvidia.com/mig.config": "halves",
+        "nvidia.com/device-plugin.config": "shared-4",
+    }
+    slicing = yaml.safe_load(by_name["time-slicing-profiles"]["data"]["shared-4"])
+    assert slicing["sharing"]["timeSlicing"]["resources"] == [{"name": "nvidia.com/gpu", "replicas": 4}]
+    layouts = yaml.safe_load(by_name["mig-profiles"]["data"]["config.yaml"])["mig-configs"]
+    assert layouts["halves"][0]["mig-devices"] == {"3g.40gb": 2}
+    assert "all-disabled" in layouts
+    assert by_name["gpu-operator-critical-pods"]["kind"] == "ResourceQuota"
+    values = made["shared"]["values"]
+    assert values["devicePlugin"]["config"] == {"name": "time-slicing-profiles", "default": "shared-4"}
+    assert values["migManager"]["config"] == {"name": "mig-profiles", "default": "all-disabled"}
 
 
 def test_preflight_names_misspelt_variables_with_the_right_one(asked: dict[str, Any]) -> None:

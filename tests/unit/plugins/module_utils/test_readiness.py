@@ -339,6 +339,13 @@ def test_stopped_service_is_ready_when_it_is_stopped() -> None:
     assert inference_service(stopped, []) == READY
 
 
+def test_stopped_service_with_a_spec_that_kserve_cannot_use_is_ready_when_nothing_runs() -> None:
+    stopped = service(conditions=[], modelStatus={"transitionStatus": "InvalidSpec"})
+    stopped["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
+    assert inference_service(stopped, []) == READY
+    assert inference_service(stopped, [child()]).reason == "is not stopped yet"
+
+
 def knative(spec_hash: str, ready: str, created: str) -> dict[str, Any]:
     status = {
         "observedGeneration": 2,

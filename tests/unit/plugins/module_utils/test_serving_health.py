@@ -340,6 +340,13 @@ def test_invalid_spec_of_a_new_service_fails_at_once() -> None:
     assert "supportedModelFormats" in text
 
 
+def test_service_that_kserve_does_not_stop_because_of_its_spec() -> None:
+    stuck = invalid("RuntimeNotRecognized")
+    stuck["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
+    health = seen(service=stuck, before={})
+    assert (health.state, health.phase) == ("failed", "cannot be stopped")
+
+
 def test_invalid_spec_that_was_there_before_is_believed_only_after_a_while() -> None:
     assert seen(service=invalid(), workloads=[], before=invalid(), since_seconds=3).state == "progressing"
     assert seen(service=invalid(), workloads=[], before=invalid(), since_seconds=30).state == "failed"
