@@ -21,6 +21,9 @@ KIND = "InferenceService"
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
 AUTOSCALER_CLASS = "serving.kserve.io/autoscalerClass"
 STOP = "serving.kserve.io/stop"
+# The annotation that names the Secret with the storage's credentials is called one or the other way, as KServe was installed by
+# its chart or its manifests (config/configmap/inferenceservice.yaml, charts/kserve-resources/values.yaml).
+STORAGE_SECRETS = ("serving.kserve.io/secretName", "serving.kserve.io/storageSecretName")
 # The names before KServe 0.16, which its webhook rewrites in the object.
 MODES = {"Standard": "Standard", "RawDeployment": "Standard", "Knative": "Knative", "Serverless": "Knative"}
 
@@ -66,7 +69,7 @@ _POD = {
     "topology_spread_constraints": "topologySpreadConstraints",
 }
 # What changes scaling and routing, but no pod. The hash leaves it out: scaling must not restart the pods.
-_NOT_IN_PODS = frozenset(
+NOT_IN_PODS = frozenset(
     (
         "autoScaling",
         "canaryTrafficPercent",
@@ -77,6 +80,19 @@ _NOT_IN_PODS = frozenset(
         "scaleMetricType",
         "scaleTarget",
         "timeout",
+    )
+)
+# KServe copies the labels and annotations of the InferenceService to its pods, but not these (pkg/constants/constants.go
+# ServiceAnnotationDisallowedList, RevisionTemplateLabelDisallowedList); a stopped service has no pods.
+_NOT_ON_PODS = frozenset(
+    (
+        STOP,
+        "autoscaling.knative.dev/max-scale",
+        "autoscaling.knative.dev/min-scale",
+        "internal.serving.kserve.io/storage-initializer-sourceuri",
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "modelFormat",
+        "networking.knative.dev/visibility",
     )
 )
 # Engine metrics that KEDA can scale on, per pod: vLLM vllm/v1/metrics/loggers.py. `concurrency` is what the guide and
@@ -107,6 +123,8 @@ def manifest(options: dict[str, Any], *, keda: bool) -> dict[str, Any]:
     if model := _model(options):
         predictor["model"] = model
     annotations = {**(options.get("annotations") or {}), DEPLOYMENT_MODE: mode}
+    if secret := options.get("storage_secret"):
+        annotations |= dict.fromkeys(STORAGE_SECRETS, secret)
     scaling, class_ = _scaling(options, mode, keda)
     predictor = {key: value for key, value in {**predictor, **scaling}.items() if value is not None}
     if class_:
@@ -124,21 +142,25 @@ def manifest(options: dict[str, Any], *, keda: bool) -> dict[str, Any]:
     if options.get("labels"):
         metadata["labels"] = options["labels"]
     described = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
-    return with_hashes(_merged(described, options.get("definition") or {}, ()))
+    return with_hashes(merged(described, options.get("definition") or {}, ()))
 
 
 def with_hashes(described: dict[str, Any]) -> dict[str, Any]:
     """A copy in which each component's pods carry a hash of what makes them: see _readiness.SPEC_HASH."""
     result = copy.deepcopy(described)
+    copied = {
+        kind: {key: value for key, value in (described["metadata"].get(kind) or {}).items() if key not in _NOT_ON_PODS}
+        for kind in ("annotations", "labels")
+    }
     for component in ("predictor", "transformer", "explainer"):
         if spec := result["spec"].get(component):
             annotations = {key: value for key, value in (spec.get("annotations") or {}).items() if key != SPEC_HASH}
-            content = {key: value for key, value in spec.items() if key not in _NOT_IN_PODS}
+            content = {key: value for key, value in spec.items() if key not in NOT_IN_PODS}
             if annotations:
                 content["annotations"] = annotations
             else:
                 content.pop("annotations", None)
-            text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+            text = json.dumps({**copied, "spec": content}, sort_keys=True, separators=(",", ":"))
             spec["annotations"] = {**annotations, SPEC_HASH: hashlib.sha256(text.encode()).hexdigest()[:16]}
     return result
 
@@ -271,19 +293,19 @@ def _taken(options: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {field: copy.deepcopy(options[name]) for name, field in names.items() if options.get(name) is not None}
 
 
-def _merged(described: Any, definition: Any, path: tuple[str, ...]) -> Any:
+def merged(described: Any, definition: Any, path: tuple[str, ...]) -> Any:
     """`definition` added to what the options describe; where both say something, they must say the same."""
     if isinstance(described, dict) and isinstance(definition, dict):
         keys = dict.fromkeys((*described, *definition))
-        merged = {}
+        result = {}
         for key in keys:
             if key not in definition:
-                merged[key] = described[key]
+                result[key] = described[key]
             elif key not in described or described[key] is None:
-                merged[key] = definition[key]
+                result[key] = definition[key]
             else:
-                merged[key] = _merged(described[key], definition[key], (*path, key))
-        return {key: value for key, value in merged.items() if value is not None}
+                result[key] = merged(described[key], definition[key], (*path, key))
+        return {key: value for key, value in result.items() if value is not None}
     if described != definition:
         raise OptionError(
             f"definition has {'.'.join(path)}: {json.dumps(definition)}, the options say {json.dumps(described)}. "

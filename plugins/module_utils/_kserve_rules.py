@@ -9,6 +9,7 @@ which its webhook asks them. tests/integration/test_kserve_rules.py asks the rea
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -33,7 +34,15 @@ _FRAMEWORKS = (
     "triton",
     "xgboost",
 )
+# pkg/constants/constants.go DefaultGPUResourceTypeList, CustomGPUResourceTypesAnnotationKey
 _GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "habana.ai/gaudi")
+_MORE_GPU_RESOURCES = "serving.kserve.io/gpu-resource-types"
+# pkg/validation/confidential.go KBSResourceIdRegexp
+_RESOURCE_ID = re.compile(r"kbs:///[\w.-]+/[\w.-]+/[\w.-]+", re.ASCII)
+# k8s.io/apimachinery pkg/api/resource/quantity.go
+_QUANTITY = re.compile(r"[+-]?[0-9.]+([eEinumkKMGTP]*[-+]?[0-9]*)")
+# knative.dev/serving pkg/apis/autoscaling/register.go
+_KNATIVE_CLASS, _KNATIVE_HPA = "autoscaling.knative.dev/class", "hpa.autoscaling.knative.dev"
 # pkg/controller/v1beta1/inferenceservice/utils/utils.go ValidateStorageURI
 _STORAGE_SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "hf")
 
@@ -45,9 +54,19 @@ class Rule(NamedTuple):
     check: Callable[[Manifest], Iterator[str]]
 
 
-def problems(manifest: Manifest) -> list[str]:
-    """Why KServe will refuse the InferenceService; empty if nothing speaks against it."""
-    return [text for rule in RULES for text in rule.check(manifest)]
+class UpdateRule(NamedTuple):
+    """As Rule, for what may not change: `check` is given the InferenceService as served and as wanted."""
+
+    source: str
+    check: Callable[[Manifest, Manifest], Iterator[str]]
+
+
+def problems(manifest: Manifest, served: Manifest | None = None) -> list[str]:
+    """Why KServe will refuse the InferenceService; empty if nothing speaks against it. `served` is what it would change."""
+    found = [text for rule in RULES for text in rule.check(manifest)]
+    if served:
+        found += [text for update_rule in UPDATE_RULES for text in update_rule.check(served, manifest)]
+    return found
 
 
 def _predictor(manifest: Manifest) -> dict[str, Any]:
@@ -65,6 +84,7 @@ def _annotation(manifest: Manifest, name: str) -> str | None:
 
 
 def _mode(manifest: Manifest) -> str | None:
+    """The deployment mode; None where the cluster's default decides, which only KServe knows."""
     given = _annotation(manifest, DEPLOYMENT_MODE)
     return MODES.get(given, given) if given else None
 
@@ -143,10 +163,45 @@ def _multi_node(manifest: Manifest) -> Iterator[str]:
         yield "autoscaler_class must be none with a worker."
 
 
+def _gpu_types(manifest: Manifest) -> Iterator[str]:
+    worker = _predictor(manifest).get("workerSpec")
+    if worker is None:
+        return
+    known = {"cpu", "memory", "storage", "ephemeral-storage", *_GPU_RESOURCES}
+    if more := _annotation(manifest, _MORE_GPU_RESOURCES):
+        named = _names(more)
+        if not named:
+            yield f"annotations: {_MORE_GPU_RESOURCES} must be a JSON list of resource names."
+            return
+        known |= set(named)
+    for container in (_predictor(manifest).get("model") or {}, *(worker.get("containers") or [])):
+        resources = container.get("resources") or {}
+        for name in sorted({*(resources.get("limits") or {}), *(resources.get("requests") or {})} - known):
+            yield f"resources: KServe does not know {name} as a GPU; with a worker name it in the annotation {_MORE_GPU_RESOURCES}."
+
+
+def _names(text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    good = isinstance(found, list) and all(isinstance(name, str) and name for name in found)
+    return found if good else []
+
+
 def _collocation(manifest: Manifest) -> Iterator[str]:
     for container in _predictor(manifest).get("containers") or []:
         if container.get("name") == "transformer-container" and "STORAGE_URI" in _env_names(container):
             yield "env: STORAGE_URI is not allowed in the transformer-container of a predictor."
+
+
+def _quantities(manifest: Manifest) -> Iterator[str]:
+    # KServe's defaulting webhook reads them first, and does not say where the bad one is.
+    for container in _containers(manifest):
+        for kind in ("limits", "requests"):
+            for name, amount in ((container.get("resources") or {}).get(kind) or {}).items():
+                if not _QUANTITY.fullmatch(str(amount)):
+                    yield f"resources.{kind}.{name}: '{amount}' is no quantity (in {container.get('name')}), such as 500m, 4 or 16Gi."
 
 
 def _model_name(manifest: Manifest) -> Iterator[str]:
@@ -165,6 +220,19 @@ def _storage_uris(manifest: Manifest) -> Iterator[str]:
                 yield f"{name}.storageUris: an entry has no uri."
             if path == "/" or not path.startswith("/") or ".." in path:
                 yield f"{name}.storageUris: mountPath '{path}' must be absolute, not '/' and without '..'."
+        yield from _storage_paths(name, entries)
+
+
+def _storage_paths(name: str, entries: list[dict[str, Any]]) -> Iterator[str]:
+    claimed = [entry.get("mountPath", "") for entry in entries if str(entry.get("uri")).startswith("pvc://")]
+    loaded = [entry.get("mountPath", "") for entry in entries if not str(entry.get("uri")).startswith("pvc://")]
+    # KServe asks neither where fewer than two are downloaded.
+    if len(loaded) < 2:
+        return
+    if len(set(claimed)) < len(claimed):
+        yield f"{name}.storageUris: each PersistentVolumeClaim needs a mountPath of its own."
+    if len({path.strip("/").split("/")[0] for path in loaded}) > 1:
+        yield f"{name}.storageUris: what is downloaded must have mountPaths in a common folder, not {', '.join(loaded)}."
 
 
 def _storage_scheme(manifest: Manifest) -> Iterator[str]:
@@ -179,6 +247,9 @@ def _confidential(manifest: Manifest) -> Iterator[str]:
     confidential = _model(manifest).get("confidential") or {}
     if confidential.get("enabled") and not _model(manifest).get("storageUri"):
         yield "definition: a confidential model needs storage_uri."
+    identity = confidential.get("resourceId")
+    if confidential.get("enabled") and identity and not _RESOURCE_ID.fullmatch(identity):
+        yield f"definition: confidential.resourceId must look like kbs:///repo/type/tag, not {identity}."
 
 
 def _one_implementation(manifest: Manifest) -> Iterator[str]:
@@ -225,7 +296,8 @@ def _logger(manifest: Manifest) -> Iterator[str]:
 
 
 def _hpa(manifest: Manifest) -> Iterator[str]:
-    if _mode(manifest) != "Standard" or _annotation(manifest, AUTOSCALER_CLASS) != "hpa":
+    standard = _mode(manifest) == "Standard" and _annotation(manifest, AUTOSCALER_CLASS) == "hpa"
+    if not standard and not _knative_hpa(manifest):
         return
     for name, component in _components(manifest):
         metric, target = component.get("scaleMetric") or "cpu", component.get("scaleTarget")
@@ -236,6 +308,10 @@ def _hpa(manifest: Manifest) -> Iterator[str]:
         for entry in (component.get("autoScaling") or {}).get("metrics") or []:
             if entry.get("type") != "Resource" or not entry.get("resource"):
                 yield f"{name}: auto_scaling with autoscaler_class: hpa takes metrics of type Resource only. {_KEDA}"
+
+
+def _knative_hpa(manifest: Manifest) -> bool:
+    return _mode(manifest) == "Knative" and _annotation(manifest, _KNATIVE_CLASS) == _KNATIVE_HPA
 
 
 _KEDA = "Use autoscaler_class: keda for metrics of the engine."
@@ -252,6 +328,8 @@ def _keda(manifest: Manifest) -> Iterator[str]:
 
 
 def _keda_metric(entry: dict[str, Any]) -> Iterator[str]:
+    from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
+
     kind = entry.get("type")
     source = entry.get({"Resource": "resource", "External": "external", "PodMetric": "podmetric"}.get(str(kind), ""))
     if kind not in ("Resource", "External", "PodMetric"):
@@ -262,10 +340,14 @@ def _keda_metric(entry: dict[str, Any]) -> Iterator[str]:
         return
     target = source.get("target") or {}
     if kind == "Resource":
+        if source.get("name") not in ("cpu", "memory"):
+            yield f"the resource must be cpu or memory, not {source.get('name')}."
         if source.get("name") == "cpu" and target.get("type") != "Utilization":
             yield "the target of cpu must be of type Utilization."
         if source.get("name") == "memory" and target.get("type") not in ("AverageValue", "Utilization"):
             yield "the target of memory must be of type AverageValue or Utilization."
+        elif target.get("type") == "AverageValue" and quantity(target.get("averageValue")) < 2**20:
+            yield "averageValue of memory must be at least 1Mi."
     else:
         if not (source.get("metric") or {}).get("query"):
             yield "the metric needs a query."
@@ -276,7 +358,7 @@ def _keda_metric(entry: dict[str, Any]) -> Iterator[str]:
 
 
 def _knative(manifest: Manifest) -> Iterator[str]:
-    if _mode(manifest) == "Standard":
+    if _mode(manifest) != "Knative" or _knative_hpa(manifest):
         return
     for name, component in _components(manifest):
         if component.get("deploymentStrategy"):
@@ -295,12 +377,53 @@ def _canary(manifest: Manifest) -> Iterator[str]:
             yield f"{name}: canary_traffic_percent works with deployment_mode: Knative only; KServe ignores it in Standard."
 
 
+def _canaries(manifest: Manifest) -> Iterator[str]:
+    canaries = (manifest.get("spec") or {}).get("canary") or []
+    if not canaries:
+        return
+    if _mode(manifest) not in (None, "Standard"):
+        yield "canary works with deployment_mode: Standard only."
+    stable = _predictor(manifest)
+    names = [str((canary.get("predictor") or {}).get("name") or "") for canary in canaries]
+    for canary, name in zip(canaries, names, strict=True):
+        predictor = canary.get("predictor") or {}
+        if not name:
+            yield "canary: each predictor needs a name."
+        elif names.count(name) > 1 or name == stable.get("name"):
+            yield f"canary: two predictors are called {name}."
+        if not 0 <= canary.get("trafficPercent", 0) <= 100:
+            yield f"canary {name}: trafficPercent must be from 0 to 100."
+        for field in ("workerSpec", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"):
+            if predictor.get(field):
+                yield f"canary {name}: {field} is not allowed; its number of replicas is fixed."
+        least = stable.get("minReplicas")
+        if (predictor.get("minReplicas") or 0) > (1 if least is None else least):
+            yield f"canary {name}: it may not have more minReplicas than the stable predictor."
+    if sum(canary.get("trafficPercent", 0) for canary in canaries) > 100:
+        yield "canary: the trafficPercents add up to more than 100."
+
+
+def _mode_change(served: Manifest, wanted: Manifest) -> Iterator[str]:
+    given = str((served.get("status") or {}).get("deploymentMode") or "")
+    old, new = MODES.get(given, given), _mode(wanted)
+    if old and new and old != new:
+        yield f"deployment_mode cannot be changed from {old} to {new}. Delete the service and make it anew, or give it another name."
+
+
+def _predictor_name_change(served: Manifest, wanted: Manifest) -> Iterator[str]:
+    old, new = _predictor(served).get("name") or "", _predictor(wanted).get("name") or ""
+    if old != new and _model(served).get("storageUri") == _model(wanted).get("storageUri"):
+        yield f"The predictor's name may change from '{old}' to '{new}' only together with storage_uri."
+
+
 RULES = (
     Rule("validateInferenceServiceName", _name),
     Rule("(Service names, RFC 1035)", _name_length),
     Rule("validateInferenceServiceAutoscaler", _autoscaler),
     Rule("validateBlockedEnvVars", _blocked_env),
+    Rule("(defaulter) resource.Quantity", _quantities),
     Rule("validateMultiNodeVariables", _multi_node),
+    Rule("validateMultiNodeVariables: HasUnknownGpuResourceType", _gpu_types),
     Rule("validateCollocationStorageURI", _collocation),
     Rule("validatePredictor", _model_name),
     Rule("validateMultipleStorageURIs", _storage_uris),
@@ -313,5 +436,10 @@ RULES = (
     Rule("validateScalingHPACompExtension", _hpa),
     Rule("validateScalingKedaCompExtension", _keda),
     Rule("validateScalingKPACompExtension", _knative),
+    Rule("validateCanarySpecs", _canaries),
     Rule("(controller) canaryTrafficPercent in Standard mode", _canary),
+)
+UPDATE_RULES = (
+    UpdateRule("validateDeploymentMode", _mode_change),
+    UpdateRule("validatePredictorNameChange", _predictor_name_change),
 )

@@ -63,11 +63,17 @@ _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
         "MutatingWebhookConfiguration": ("mutatingwebhookconfigurations", False),
         "ValidatingWebhookConfiguration": ("validatingwebhookconfigurations", False),
     },
+    "gateway.networking.k8s.io/v1": {
+        "Gateway": ("gateways", True),
+        "GatewayClass": ("gatewayclasses", False),
+        "HTTPRoute": ("httproutes", True),
+    },
     "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "scheduling.k8s.io/v1": {"PriorityClass": ("priorityclasses", False)},
     "storage.k8s.io/v1": {"StorageClass": ("storageclasses", False)},
     "serving.kserve.io/v1beta1": {"InferenceService": ("inferenceservices", True)},
+    "serving.kserve.io/v1alpha2": {"LLMInferenceService": ("llminferenceservices", True)},
 }
 _ATTEMPTS = 4
 _TIMEOUT_SECONDS = 30.0
@@ -223,6 +229,36 @@ class Kube:
             "GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", f"log of pod {pod}", query, None, ""
         )
         return response.data.decode(errors="replace") if response.status == 200 else ""
+
+    def ask(self, namespace: str, service: str, port: int, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        """POST JSON to a Service by way of the API server: HTTP status and text, whatever they are.
+
+        Where the API server itself refuses or does not get through, the text is its Status. Raises Unreachable.
+        """
+        url = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{path}"
+        response = self._send("POST", url, f"Service {namespace}/{service}", None, body, "application/json")
+        return response.status, response.data.decode(errors="replace")
+
+    def proxied(
+        self,
+        namespace: str,
+        where: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+    ) -> tuple[int, bytes]:
+        """Status and content of what a pod or Service (`pods/NAME:PORT`, `services/NAME:PORT`) answers, asked through the
+        API server. What the API server itself says instead is raised: Forbidden, NotFound, Unreachable."""
+        subject = f"{where.replace('/', ' ', 1)} of namespace {namespace}"
+        url = f"/api/v1/namespaces/{namespace}/{where}/proxy{path}"
+        method = "GET" if body is None else "POST"
+        response = self._send(method, url, subject, None, body, "application/json", timeout_seconds)
+        if response.status >= 300:
+            status = _status(response.data)
+            # A Status of the API server; an engine's errors have another form.
+            if status.get("kind") == "Status" and status.get("apiVersion") == "v1":
+                raise errors.from_status(response.status, status, subject)
+        return response.status, response.data
 
     def watch(
         self,

@@ -9,6 +9,7 @@ PRIVATE to the collection.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -92,6 +93,109 @@ def overlay(live: Any, desired: Any) -> Any:
     if isinstance(live, dict) and isinstance(desired, dict):
         return {**live, **{key: overlay(live.get(key), value) for key, value in desired.items()}}
     return copy.deepcopy(desired)
+
+
+def applied(live: dict[str, Any], field_manager: str) -> dict[str, Any]:
+    """What a field manager has described of an object with server-side apply, at its present values.
+
+    Sent again with a change, it changes just that: sent without the rest, the API server would remove the rest. As the
+    Extract functions of k8s.io/client-go applyconfigurations; the format is sigs.k8s.io/structured-merge-diff fieldpath.
+    """
+    metadata = live["metadata"]
+    named = {key: metadata[key] for key in ("name", "namespace") if key in metadata}
+    found: dict[str, Any] = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": named}
+    for entry in metadata.get("managedFields") or []:
+        mine = entry.get("manager") == field_manager and entry.get("operation") == "Apply"
+        if mine and not entry.get("subresource"):
+            part = _owned(live, entry.get("fieldsV1") or {})
+            found = {**found, **part, "metadata": {**named, **(part.get("metadata") or {})}}
+    return found
+
+
+def _owned(value: Any, fields: dict[str, Any]) -> Any:
+    """The part of a value that a tree of fieldsV1 names; a tree without branches names all of it."""
+    branches = {key: below for key, below in fields.items() if key != "."}
+    if not branches or not isinstance(value, dict | list):
+        return copy.deepcopy(value)
+    if isinstance(value, dict):
+        names = {key[2:]: below for key, below in branches.items() if key.startswith("f:")}
+        return {name: _owned(value[name], below) for name, below in names.items() if name in value}
+    kept = []
+    for item in value:
+        for key, below in branches.items():
+            kind, _colon, text = key.partition(":")
+            wanted = json.loads(text)
+            if kind == "k" and isinstance(item, dict) and wanted.items() <= item.items():
+                # The keys name the item, also where the manager owns nothing else of it.
+                kept.append(wanted if set(below) == {"."} else {**wanted, **_owned(item, below)})
+            elif kind == "v" and item == wanted:
+                kept.append(copy.deepcopy(item))
+    return kept
+
+
+def holds(live: dict[str, Any], desired: dict[str, Any], field_manager: str) -> bool:
+    """Whether a server-side apply of `desired` by `field_manager` provably changes nothing, so that none need be sent.
+
+    It is so if the manager's last apply set exactly the fields that `desired` has, it still owns all of them, and they still
+    have these values. False means no more than that this is not proven.
+    """
+    for entry in live["metadata"].get("managedFields") or []:
+        if (entry.get("manager"), entry.get("operation"), entry.get("apiVersion"), entry.get("subresource")) == (
+            field_manager,
+            "Apply",
+            desired["apiVersion"],
+            None,
+        ):
+            return _same(_owned_part(live), _owned_part(desired), entry.get("fieldsV1") or {})
+    return False
+
+
+def _owned_part(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Without what names the object, which nobody owns (apimachinery pkg/util/managedfields/internal/stripmeta.go)."""
+    rest = {key: value for key, value in manifest.items() if key not in ("apiVersion", "kind")}
+    rest["metadata"] = {key: value for key, value in manifest["metadata"].items() if key not in ("name", "namespace")}
+    if not rest["metadata"]:
+        del rest["metadata"]
+    return rest
+
+
+def _same(live: Any, desired: Any, owned: dict[str, Any]) -> bool:
+    """Compare at the fields of `owned`, in the format FieldsV1 (structured-merge-diff fieldpath/serialize.go)."""
+    below = {key: value for key, value in owned.items() if key != "."}
+    if not below:
+        # A leaf, or a list or map that is replaced as a whole.
+        return live is not None and live == desired
+    kinds = {key[:2] for key in below}
+    if kinds == {"f:"}:
+        if not isinstance(live, dict) or not isinstance(desired, dict) or {f"f:{key}" for key in desired} != set(below):
+            return False
+        return all(key in live and _same(live[key], desired[key], below[f"f:{key}"]) for key in desired)
+    if not isinstance(live, list) or not isinstance(desired, list) or len(desired) != len(below):
+        return False
+    if kinds == {"v:"}:
+        wanted = [json.loads(key[2:]) for key in below]
+        return all(value in desired and value in live for value in wanted)
+    if kinds == {"k:"}:
+        places = []
+        for key, value in below.items():
+            names = json.loads(key[2:])
+            ours, theirs = _place(desired, names), _place(live, names)
+            if ours is None or theirs is None or not _same(live[theirs], desired[ours], value):
+                return False
+            places.append((ours, theirs))
+        # The order of the list may matter to whoever reads it.
+        return [theirs for _ours, theirs in sorted(places)] == sorted(theirs for _ours, theirs in places)
+    return False
+
+
+def _place(items: list[Any], names: dict[str, Any]) -> int | None:
+    """Where the one item with these keys is; None if there is none, or it is not clear which."""
+    found = [
+        number
+        for number, item in enumerate(items)
+        if isinstance(item, dict) and all(item.get(key) == value for key, value in names.items())
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def created_by(manifest: dict[str, Any] | None) -> str | None:

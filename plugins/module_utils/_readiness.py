@@ -16,6 +16,11 @@ from typing import Any, Literal, NamedTuple
 SPEC_HASH = "llmstack.serving/spec-hash"
 # On everything that KServe makes for an InferenceService: pkg/constants/constants.go.
 INFERENCE_SERVICE_LABEL = "serving.kserve.io/inferenceservice"
+# What serves models, is judged by its workloads and pods, and keeps a history: which labels those carry (selector, name).
+SERVING_LABELS = {
+    "InferenceService": (INFERENCE_SERVICE_LABEL, INFERENCE_SERVICE_LABEL),
+    "LLMInferenceService": ("app.kubernetes.io/part-of=llminferenceservice", "app.kubernetes.io/name"),
+}
 
 
 class Verdict(NamedTuple):
@@ -26,6 +31,20 @@ class Verdict(NamedTuple):
 
 
 READY = Verdict("ready")
+
+
+class Wanted(NamedTuple):
+    """A condition that is waited for. An empty `reason` means any."""
+
+    type: str
+    status: str = "True"
+    reason: str = ""
+
+    def met(self, manifest: dict[str, Any]) -> bool:
+        entry = condition(manifest, self.type)
+        return (
+            entry is not None and entry.get("status") == self.status and self.reason in ("", entry.get("reason") or "")
+        )
 
 
 def progressing(reason: str) -> Verdict:
@@ -202,6 +221,23 @@ def _namespace(manifest: dict[str, Any]) -> Verdict:
     return READY if phase == "Active" else progressing(f"its phase is {phase or 'not set yet'}")
 
 
+def _leader_worker_set(manifest: dict[str, Any]) -> Verdict:
+    # A replica is a group of pods. Its status names no generation; Available, Progressing and UpdateInProgress exclude each
+    # other: sigs.k8s.io/lws pkg/controllers/leaderworkerset_controller.go updateConditions
+    spec, status = manifest.get("spec") or {}, manifest.get("status") or {}
+    wanted = spec.get("replicas", 1)
+    kept = ((spec.get("rolloutStrategy") or {}).get("rollingUpdateConfiguration") or {}).get("partition") or 0
+    for field, number, told in (
+        ("updatedReplicas", max(0, wanted - kept), "updated"),
+        ("readyReplicas", wanted, "ready"),
+    ):
+        if status.get(field, 0) < number:
+            return progressing(f"{status.get(field, 0)} of {number} groups are {told}")
+    if status.get("replicas", 0) > wanted:
+        return progressing(f"{status['replicas'] - wanted} groups too many are still running")
+    return _needs("Available")(manifest)
+
+
 def _persistent_volume_claim(manifest: dict[str, Any]) -> Verdict:
     # Pending is all that a claim of a class with WaitForFirstConsumer shows until a pod uses it.
     phase = (manifest.get("status") or {}).get("phase")
@@ -218,8 +254,11 @@ def _llm_inference_service(manifest: dict[str, Any]) -> Verdict:
     return _needs("Ready")(manifest)
 
 
-def inference_service(manifest: dict[str, Any], workloads: Iterable[dict[str, Any]]) -> Verdict:
+def inference_service(
+    manifest: dict[str, Any], workloads: Iterable[dict[str, Any]], wanted: Wanted | None = None
+) -> Verdict:
     """An InferenceService of KServe serves what its spec says now. `workloads` are Deployments or Knative Services.
+    `wanted` replaces the conditions that usually make it ready, such as where nothing routes to it yet.
 
     Its own status cannot tell: observedGeneration is the Deployment's, Ready stays True during an update, modelStatus keeps
     old failures (KServe pkg/apis/serving/v1beta1/inference_service_status.go). So its workloads must be rolled out, and
@@ -228,15 +267,19 @@ def inference_service(manifest: dict[str, Any], workloads: Iterable[dict[str, An
     if manifest["metadata"].get("deletionTimestamp"):
         return progressing(deletion(manifest))
     status, spec = manifest.get("status") or {}, manifest.get("spec") or {}
-    if (manifest["metadata"].get("annotations") or {}).get("serving.kserve.io/stop") == "true":
-        entry = condition(manifest, "Stopped")
-        return READY if entry is not None and entry.get("status") == "True" else progressing("is not stopped yet")
     model = status.get("modelStatus") or {}
     own = [workload for workload in workloads if owned(workload, manifest)]
+    if (manifest["metadata"].get("annotations") or {}).get("serving.kserve.io/stop") == "true":
+        entry = condition(manifest, "Stopped")
+        # With a spec that it cannot use KServe does not get as far as to say so: components/predictor.go Reconcile.
+        nothing_to_stop = model.get("transitionStatus") == "InvalidSpec" and not own
+        done = nothing_to_stop or (entry is not None and entry.get("status") == "True")
+        return READY if done else progressing("is not stopped yet")
     for component in ("predictor", "transformer", "explainer"):
-        wanted = ((spec.get(component) or {}).get("annotations") or {}).get(SPEC_HASH)
-        if wanted and wanted not in (template_hash(workload) for workload in own if _is(component, workload)):
-            return progressing(_not_seen(component, model))
+        expected = ((spec.get(component) or {}).get("annotations") or {}).get(SPEC_HASH)
+        for role in _workloads_of(component, spec):
+            if expected and expected not in (template_hash(workload) for workload in own if _is(role, workload)):
+                return progressing(_not_seen(role, model))
     least = (spec.get("predictor") or {}).get("minReplicas") or 0
     for workload in own:
         # Scaling changes no pod and so no hash.
@@ -251,6 +294,9 @@ def inference_service(manifest: dict[str, Any], workloads: Iterable[dict[str, An
             return Verdict(verdict.state, f"{workload.get('kind')} {workload['metadata']['name']}: {verdict.reason}")
     if model.get("transitionStatus") == "InvalidSpec":
         return failed(_last_failure(model))
+    if wanted:
+        entry = condition(manifest, wanted.type)
+        return READY if wanted.met(manifest) else progressing(_unmet(wanted, entry))
     for name in ("PredictorReady", "IngressReady", "Ready"):
         entry = condition(manifest, name)
         if entry is None:
@@ -288,6 +334,20 @@ def owned(workload: dict[str, Any], owner: dict[str, Any]) -> bool:
     return any(entry.get("uid") == owner["metadata"].get("uid") for entry in owners)
 
 
+def _unmet(wanted: Wanted, entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return f"has no condition {wanted.type} yet"
+    reason = f" ({wanted.reason})" if wanted.reason else ""
+    return f"{explained(entry)}; {wanted.status}{reason} is waited for"
+
+
+def _workloads_of(component: str, spec: dict[str, Any]) -> tuple[str, ...]:
+    """How the names of a component's workloads end. Further nodes of one model are a Deployment of their own:
+    KServe pkg/controller/v1beta1/inferenceservice/reconcilers/deployment, createRawWorkerDeployment."""
+    several = component == "predictor" and (spec.get(component) or {}).get("workerSpec") is not None
+    return (component, f"{component}-worker") if several else (component,)
+
+
 def _is(component: str, workload: dict[str, Any]) -> bool:
     # <service>[-<name>]-predictor: KServe pkg/constants/constants.go
     return workload["metadata"]["name"].endswith(f"-{component}")
@@ -321,6 +381,7 @@ _RULES: dict[tuple[str, str], Callable[[dict[str, Any]], Verdict]] = {
     ("cert-manager.io", "Issuer"): _needs("Ready"),
     ("gateway.networking.k8s.io", "Gateway"): _needs("Programmed"),
     ("gateway.networking.k8s.io", "GatewayClass"): _needs("Accepted"),
+    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): _leader_worker_set,
     ("serving.kserve.io", "ClusterServingRuntime"): _exists,
     ("serving.kserve.io", "LLMInferenceService"): _llm_inference_service,
 }

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from ansible_collections.llmstack.serving.plugins.module_utils._readiness import (
     SPEC_HASH,
+    Wanted,
     condition,
     inference_service,
     owned,
@@ -28,6 +29,8 @@ from ansible_collections.llmstack.serving.plugins.module_utils._readiness import
 UNSCHEDULABLE_SECONDS = 60.0
 # KServe looks at a change within a second or two; what it says unchanged after this time it says about this change.
 SETTLED_SECONDS = 20.0
+# An engine that has just opened its port may not have all its routes yet.
+PROBE_SECONDS = 15.0
 # Registries and API servers hiccup; the kubelet tries again by itself.
 TRANSIENT_SECONDS = 45.0
 
@@ -61,7 +64,7 @@ class Observation:
 
     `workloads` are its Deployments (or Knative Services), `pods` its pods, `before` is the object as it was before the
     change that is waited for ({} if it was just created, None if nothing was changed), `since_seconds` the time since that
-    (None if nobody waits: then what is seen counts, however old).
+    (None if nobody waits: then what is seen counts, however old), `wanted` a condition that is waited for instead of a URL.
     `log(pod, container, previous)` and `events(pod)` look further, and only when there is something to explain.
     """
 
@@ -70,6 +73,7 @@ class Observation:
     pods: Iterable[dict[str, Any]] = ()
     before: dict[str, Any] | None = None
     since_seconds: float | None = None
+    wanted: Wanted | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     log: Callable[[str, str, bool], str] = lambda pod, container, previous: ""
     events: Callable[[str], list[dict[str, Any]]] = lambda pod: []
@@ -78,11 +82,14 @@ class Observation:
 def judge(seen: Observation) -> Health:
     """The health of one InferenceService."""
     service = seen.service
-    verdict = inference_service(service, seen.workloads)
+    verdict = inference_service(service, seen.workloads, seen.wanted)
     if _stopped(service):
-        return Health("stopped", "stopped") if verdict.state == "ready" else Health("progressing", verdict.reason)
+        if verdict.state == "ready":
+            return Health("stopped", "stopped")
+        refused = _of_status(seen)
+        return Health("failed", "cannot be stopped", refused) if refused else Health("progressing", verdict.reason)
     if verdict.state == "ready":
-        if (service.get("status") or {}).get("url"):
+        if seen.wanted or (service.get("status") or {}).get("url"):
             return Health("ready", "serves")
         return Health("progressing", "has no URL yet")
     cause = _of_status(seen) or _of_workloads(seen) or _of_pods(seen)
@@ -110,12 +117,29 @@ def current_pods(seen: Observation) -> list[dict[str, Any]]:
     ]
 
 
+def cause_in_parts(seen: Observation) -> Cause | None:
+    """What the workloads and pods of this change say of a failure."""
+    return _of_workloads(seen) or _of_pods(seen)
+
+
+def what_pods_do(seen: Observation, reason: str) -> str:
+    """`reason`, and what the pods of this change do that are not ready."""
+    return _phase(seen, reason)
+
+
+def settled(seen: Observation) -> bool:
+    """Whether what is seen unchanged must be about this change by now."""
+    return seen.since_seconds is None or seen.since_seconds >= SETTLED_SECONDS
+
+
 def _stopped(service: dict[str, Any]) -> bool:
     return (service["metadata"].get("annotations") or {}).get("serving.kserve.io/stop") == "true"
 
 
 def _hashes(service: dict[str, Any]) -> set[str]:
-    components = (service.get("spec") or {}).values()
+    spec = service.get("spec") or {}
+    # Of an LLMInferenceService, the spec itself and the scheduler are components as well.
+    components = [spec, *spec.values(), (spec.get("router") or {}).get("scheduler")]
     return {
         component["annotations"][SPEC_HASH]
         for component in components
@@ -247,7 +271,8 @@ def _of_containers(seen: Observation, pod: dict[str, Any]) -> Cause | None:
     status = pod.get("status") or {}
     for init, entries in ((True, status.get("initContainerStatuses")), (False, status.get("containerStatuses"))):
         for entry in entries or []:
-            if cause := _waiting(seen, pod, entry) or _ended(seen, pod, entry, init):
+            cause = _waiting(seen, pod, entry) or _ended(seen, pod, entry, init) or _wrong_probe(seen, pod, entry)
+            if cause:
                 return cause
     return None
 
@@ -372,6 +397,33 @@ def _killed_by_probe(seen: Observation, pod: dict[str, Any], container: str) -> 
     return None
 
 
+# An engine that loads refuses connections or answers 503. One that answers, but not there, never will.
+_REFUSED_PROBE = re.compile(r"(\w+) probe failed: HTTP probe failed with statuscode: (401|403|404|405)", re.I)
+
+
+def _wrong_probe(seen: Observation, pod: dict[str, Any], entry: dict[str, Any]) -> Cause | None:
+    running = (entry.get("state") or {}).get("running")
+    if not running or entry.get("ready") or _age(seen, running.get("startedAt")) < PROBE_SECONDS:
+        return None
+    for event in seen.events(pod["metadata"]["name"]):
+        found = _REFUSED_PROBE.search(str(event.get("message")))
+        about = str((event.get("involvedObject") or {}).get("fieldPath"))
+        if not found or f"{{{entry['name']}}}" not in about or _age(seen, _last_seen(event)) > TRANSIENT_SECONDS:
+            continue
+        probe = found[1].lower()
+        return Cause(
+            "probe",
+            f"{_subject(entry['name'])} runs, but answers its {probe} probe with {found[2]}",
+            f"Correct path and port of {probe}_probe"
+            + (", or give it the API key." if found[2] in ("401", "403") else "."),
+        )
+    return None
+
+
+def _last_seen(event: dict[str, Any]) -> str | None:
+    return event.get("lastTimestamp") or (event.get("series") or {}).get("lastObservedTime") or event.get("eventTime")
+
+
 def _evicted(pod: dict[str, Any]) -> Cause | None:
     status = pod.get("status") or {}
     if status.get("phase") == "Failed" and status.get("reason") == "Evicted":
@@ -425,6 +477,15 @@ _STORAGE: tuple[_Known, ...] = (
         "Check s3-endpoint of the Secret, DNS, and the NetworkPolicies of the namespace.",
     ),
 )
+
+
+def download_failure(log: str) -> Cause:
+    """Why KServe's storage initializer failed, by its log."""
+    for kind, pattern, reason, remedy in _STORAGE:
+        if pattern.search(log):
+            return Cause(kind, reason, remedy, log=_tail(log))
+    return Cause("storage", "it does not say why", "See the whole log of the storage-initializer.", log=_tail(log))
+
 
 # vLLM: vllm/engine, vllm/config, vllm/platforms/cuda.py, vllm/v1/core/kv_cache_utils.py; PyTorch and argparse.
 _ENGINE: tuple[_Known, ...] = (
@@ -483,6 +544,12 @@ _ENGINE: tuple[_Known, ...] = (
         r"Model architectures .* are not supported|not supported for now",
         "the engine does not know the model's architecture",
         "Use a newer engine image or another model.",
+    ),
+    _known(
+        "picker_plugin",
+        r"plugin type \W*[\w-]+\W* is not registered",
+        "the endpoint picker does not know a plugin of its configuration",
+        "Use the picker of llm-d (role llmd), or choose serving.scheduler.profile or config for the picker that is there.",
     ),
     _known("port", r"Address already in use", "its port is taken", "Give each container of the pod a port of its own."),
     _known(

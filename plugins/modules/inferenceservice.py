@@ -92,6 +92,11 @@ options:
   service_account:
     description: ServiceAccount of the pods. Its Secrets hold the credentials of the storage.
     type: str
+  storage_secret:
+    description:
+      - Name of the Secret with the credentials of the storage, instead of those of O(service_account).
+      - It is written into both annotations that KServe may read it from; which one it reads depends on how it was installed.
+    type: str
   image:
     description: Image of the engine instead of the runtime's.
     type: str
@@ -314,6 +319,26 @@ options:
     description: Wait until this change serves (or is gone, or stopped).
     type: bool
     default: true
+  wait_condition:
+    description:
+      - A condition of the InferenceService to wait for instead of its URL and C(Ready), for example C(PredictorReady) where nothing
+        routes to it yet.
+      - The pods of B(this) change must serve all the same, and what cannot heal by itself still ends the wait.
+    type: dict
+    suboptions:
+      type:
+        description: Name of the condition.
+        type: str
+        required: true
+      status:
+        description: Its value. Quote it, because YAML takes V(True) for a boolean.
+        type: str
+        choices: ["True", "False", Unknown]
+        default: "True"
+      reason:
+        description: Its reason. Without it any.
+        type: str
+        default: ""
   wait_timeout:
     description:
       - Longest time to wait, in seconds. Slow is not failed; what cannot heal by itself ends the wait at once.
@@ -413,6 +438,13 @@ endpoint:
       type: str
       returned: always
       sample: http://llama-predictor.model-serving.svc.cluster.local
+    gateway_address:
+      description:
+        - Address of the Gateway or Ingress that requests are sent to with the host header; an IP address or a name, as its status
+          says. V(null) if it has none, or may not be read.
+      type: str
+      returned: always
+      sample: 192.0.2.10
 model_status:
   description: C(status.modelStatus) of KServe. Its C(lastFailureInfo) outlives the failure.
   returned: when O(state) is not V(absent)
@@ -473,7 +505,6 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _inferenceservice,
-    _kserve_rules,
     _kube_apply,
     _serving_result,
 )
@@ -485,7 +516,9 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_config impo
     secrets,
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors import KindNotFound, KubeError
+from ansible_collections.llmstack.serving.plugins.module_utils._kube_gateway import Gateways
 from ansible_collections.llmstack.serving.plugins.module_utils._progress import report
+from ansible_collections.llmstack.serving.plugins.module_utils._readiness import Wanted
 
 _ARGUMENTS: dict[str, Any] = {
     **AUTH_ARG_SPEC,
@@ -513,6 +546,7 @@ _ARGUMENTS: dict[str, Any] = {
         },
     },
     "service_account": {"type": "str"},
+    "storage_secret": {"type": "str", "no_log": False},
     "image": {"type": "str"},
     "command": {"type": "list", "elements": "str"},
     "args": {"type": "list", "elements": "str"},
@@ -587,6 +621,14 @@ _ARGUMENTS: dict[str, Any] = {
     "force_conflicts": {"type": "bool", "default": False},
     "field_manager": {"type": "str", "default": "llmstack.serving"},
     "wait": {"type": "bool", "default": True},
+    "wait_condition": {
+        "type": "dict",
+        "options": {
+            "type": {"type": "str", "required": True},
+            "status": {"type": "str", "choices": ["True", "False", "Unknown"], "default": "True"},
+            "reason": {"type": "str", "default": ""},
+        },
+    },
     "wait_timeout": {"type": "int", "default": 1800},
 }
 
@@ -603,14 +645,11 @@ def has_keda(kube: Kube, params: dict[str, Any]) -> bool:
 
 
 def described(kube: Kube, params: dict[str, Any]) -> dict[str, Any]:
-    """The InferenceService that is wanted; raises OptionError with everything that speaks against it."""
+    """The InferenceService that is wanted; raises OptionError if the options contradict each other."""
     if params["state"] == "absent":
         metadata = {"name": params["name"], "namespace": params["namespace"]}
         return {"apiVersion": _inferenceservice.API_VERSION, "kind": _inferenceservice.KIND, "metadata": metadata}
-    manifest = _inferenceservice.manifest(params, keda=has_keda(kube, params))
-    if problems := _kserve_rules.problems(manifest):
-        raise _inferenceservice.OptionError(" ".join(problems))
-    return manifest
+    return _inferenceservice.manifest(params, keda=has_keda(kube, params))
 
 
 def main() -> None:
@@ -629,6 +668,7 @@ def main() -> None:
         wait=params["wait"],
         wait_timeout_seconds=params["wait_timeout"],
         progress=report,
+        wanted=Wanted(**params["wait_condition"]) if params["wait_condition"] else None,
     )
     try:
         kube = Kube(connection(params))
@@ -647,7 +687,8 @@ def main() -> None:
     for item in outcome.items:
         result["inferenceservice"] = item.result()["resource"]
         if params["state"] != "absent":
-            result |= _serving_result.told(item.resource, item.related)
+            address = Gateways(kube, params["namespace"]).address(item.resource)
+            result |= _serving_result.told(item.resource, item.related, address)
     if outcome.error:
         module.fail_json(msg=str(outcome.error), **result)
     module.exit_json(**result)

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +22,9 @@ from tools import checkout
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 # They put nothing on a cluster, so there is nothing to be present or absent.
-WITHOUT_STATE = {"preflight", "validation", "versions"}
-PLAYBOOKS = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
-# Run by themselves.
-BESIDE = ["gpu_cluster.yml"]
+WITHOUT_STATE = {"operations", "preflight", "validation", "versions"}
+SITE = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "site.yml")
 INVENTORIES = ["local", "dev", "staging", "production"]
 
 
@@ -136,10 +135,10 @@ def plays(playbook: str) -> list[dict[str, Any]]:
 
 
 def test_the_site_is_its_four_parts_in_order() -> None:
-    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == PLAYBOOKS
+    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == SITE
 
 
-@pytest.mark.parametrize("playbook", [*PLAYBOOKS, *BESIDE])
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
 def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     [play] = plays(playbook)
     assert play["hosts"] == "clusters"
@@ -147,13 +146,25 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        assert task["tags"] == [role]
+        # A single tag must not lead around a confirmation.
+        assert task["tags"] in ([role], [role, "always"])
+
+
+def test_uninstalling_is_installing_backwards() -> None:
+    def steps(*names: str) -> list[tuple[str, str]]:
+        found = [task["ansible.builtin.import_role"] for name in names for task in plays(name)[0]["tasks"]]
+        named = [(step["name"].removeprefix("llmstack.serving."), step.get("tasks_from", "main")) for step in found]
+        # CRDs stay, and looking at GPUs leaves nothing.
+        looks = {("gateway", "crds"), ("gpu_cluster", "verify")}
+        return [step for step in named if step[0] not in WITHOUT_STATE and step not in looks]
+
+    assert steps("uninstall.yml") == steps("install.yml", "deploy.yml")[::-1]
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
     """Ansible has no place for module_defaults that several playbooks share."""
     converge = load(ROOT / "extensions" / "molecule" / "converge.yml")
-    given = [play["module_defaults"] for play in [*converge, *(plays(name)[0] for name in [*PLAYBOOKS, *BESIDE])]]
+    given = [play["module_defaults"] for play in [*converge, *(plays(name)[0] for name in PLAYBOOKS)]]
     groups = ["group/llmstack.serving.llmstack", "group/kubernetes.core.k8s", "group/kubernetes.core.helm"]
     expected = {
         "kubeconfig": "{{ llmstack_kubeconfig | default(omit) }}",
@@ -270,6 +281,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     )
     expression += ", 'istiod': __istio_istiod_values | combine(istio_istiod_values, recursive=true)"
     expression += ", 'kserve': __kserve_values | combine(kserve_values, recursive=true)"
+    expression += ", 'monitoring': __monitoring_values | combine(monitoring_values, recursive=true)"
     expression += ", 'cert_manager': __cert_manager_values | combine(cert_manager_values, recursive=true)}"
     objects: dict[str, dict[str, Any]] = {}
     for inventory in INVENTORIES:
@@ -277,6 +289,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         variables = {"sandbox": ENDPOINTS} if inventory == "local" else {}
         objects |= evaluate(folder, ROOT / "inventories" / inventory, expression, **variables)
     return objects
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [item for item in objects if item["kind"] == kind]
 
 
 CLUSTERS = ["sandbox", "dev", "staging", "eu-west", "us-east"]
@@ -332,6 +348,107 @@ def test_without_keys_the_service_account_has_the_cloud_s_annotations(made: dict
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].endswith("model-reader-staging")
 
 
+# The ways to get at a model, of which no shipped inventory shows more than two
+WAYS: dict[str, dict[str, Any]] = {
+    "keys": {
+        "model_storage_access_key": "key",
+        "model_storage_secret_key": "secret",
+        "model_storage_endpoint_url": "https://minio.example.com:9000",
+        "model_storage_config_key": "models",
+    },
+    "role": {
+        "model_storage_access_key": "",
+        "model_storage_region": "eu-west-1",
+        "model_storage_service_account_annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"},
+    },
+    "external": {
+        "model_storage_access_key": "",
+        "model_storage_external_secret": {
+            "store": "vault",
+            "access_key": {"key": "models/s3", "property": "access_key"},
+            "secret_key": {"key": "models/s3", "property": "secret_key"},
+        },
+    },
+    "hub": {
+        "model_storage_access_key": "",
+        "model_storage_huggingface_token": "token",
+        "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
+        "model_storage_revisions": {"llama": {"uri": "s3://models/llama/", "sha256": "ab"}},
+    },
+    "gone": {"model_storage_access_key": "key", "model_storage_secret_key": "secret", "model_storage_state": "absent"},
+}
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The objects of each case, by kind and name."""
+    folder: Path = tmp_path_factory.mktemp("model_storage")
+    found = evaluate_cases(folder, WAYS, documents("reader.yml.j2"))
+    return {
+        name: {f"{item['kind']}/{item['metadata']['name']}": item for item in items} for name, items in found.items()
+    }
+
+
+def test_an_entry_of_storage_config_is_what_kserve_parses(ways: dict[str, Any]) -> None:
+    data = ways["keys"]["Secret/storage-config"]["data"]
+    entry = json.loads(base64.b64decode(data["models"]))
+    assert entry == {
+        "type": "s3",
+        "bucket": "llm-models",
+        "region": "us-east-1",
+        "endpoint_url": "https://minio.example.com:9000",
+        "access_key_id": "key",
+        "secret_access_key": "secret",
+        "verify_ssl": "1",
+    }
+
+
+def test_an_iam_role_needs_no_secret_and_the_account_says_where_the_bucket_is(ways: dict[str, Any]) -> None:
+    assert set(ways["role"]) == {"Namespace/model-serving", "ServiceAccount/model-reader"}
+    account = ways["role"]["ServiceAccount/model-reader"]
+    assert account["metadata"]["annotations"] == {
+        "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models",
+        "serving.kserve.io/s3-region": "eu-west-1",
+        "serving.kserve.io/s3-verifyssl": "1",
+    }
+    assert "secrets" not in account
+
+
+def test_an_external_store_is_referred_to_and_no_key_passes_here(ways: dict[str, Any]) -> None:
+    assert not [name for name in ways["external"] if name.startswith("Secret/")]
+    spec = ways["external"]["ExternalSecret/model-storage"]["spec"]
+    assert spec["secretStoreRef"] == {"kind": "ClusterSecretStore", "name": "vault"}
+    assert {entry["secretKey"]: entry["remoteRef"]["property"] for entry in spec["data"]} == {
+        "AWS_ACCESS_KEY_ID": "access_key",
+        "AWS_SECRET_ACCESS_KEY": "secret_key",
+    }
+    # KServe reads its settings from the annotations of the Secret that the operator makes.
+    assert spec["target"]["template"]["metadata"]["annotations"]["serving.kserve.io/s3-region"] == "us-east-1"
+    assert ways["external"]["ServiceAccount/model-reader"]["secrets"] == [{"name": "model-storage"}]
+
+
+def test_models_of_a_volume_and_of_the_hub_need_no_bucket(ways: dict[str, Any]) -> None:
+    claim = ways["hub"]["PersistentVolumeClaim/models"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "500Gi"
+    token = ways["hub"]["Secret/model-storage-huggingface"]["data"]["HF_TOKEN"]
+    assert base64.b64decode(token) == b"token"
+    assert ways["hub"]["ServiceAccount/model-reader"]["secrets"] == [{"name": "model-storage-huggingface"}]
+
+
+def test_the_revisions_travel_to_the_cluster(ways: dict[str, Any]) -> None:
+    data = ways["hub"]["ConfigMap/model-storage-revisions"]["data"]
+    assert json.loads(data["llama"]) == {"sha256": "ab", "uri": "s3://models/llama/"}
+
+
+def test_absent_names_what_was_made_but_neither_namespace_nor_volume(ways: dict[str, Any]) -> None:
+    assert set(ways["gone"]) == {
+        "ConfigMap/model-storage-revisions",
+        "Secret/model-storage",
+        "ServiceAccount/model-reader",
+    }
+
+
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_the_runtime_needs_no_shell_and_drains(made: dict[str, Any], cluster: str) -> None:
     [runtime] = made[cluster]["runtime"]
@@ -344,7 +461,7 @@ def test_the_runtime_needs_no_shell_and_drains(made: dict[str, Any], cluster: st
     assert container["securityContext"]["runAsNonRoot"] is True
     shutdown = next(int(found[1]) for one in container["args"] if (found := re.match(r"--shutdown-timeout=(\d+)", one)))
     drain = container["lifecycle"]["preStop"]["sleep"]["seconds"] + shutdown
-    for service in made[cluster]["inference-services"]:
+    for service in of_kind(made[cluster]["inference-services"], "InferenceService"):
         assert service["spec"]["predictor"]["terminationGracePeriodSeconds"] >= drain + 15
 
 
@@ -363,7 +480,7 @@ def test_the_arguments_are_options_of_vllm(made: dict[str, Any]) -> None:
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_a_service_asks_for_its_gpus_and_names_the_runtime(made: dict[str, Any], cluster: str) -> None:
     [runtime] = made[cluster]["runtime"]
-    for service in made[cluster]["inference-services"]:
+    for service in of_kind(made[cluster]["inference-services"], "InferenceService"):
         model = service["spec"]["predictor"]["model"]
         assert model["runtime"] == runtime["metadata"]["name"]
         gpus = model["resources"]["limits"]["nvidia.com/gpu"]
@@ -373,9 +490,91 @@ def test_a_service_asks_for_its_gpus_and_names_the_runtime(made: dict[str, Any],
         assert model["modelFormat"]["name"] == runtime["spec"]["supportedModelFormats"][0]["name"]
 
 
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_replicas_of_a_service_spread_and_are_drained_one_by_one(made: dict[str, Any], cluster: str) -> None:
+    objects = made[cluster]["inference-services"]
+    budgets = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "PodDisruptionBudget")}
+    for service in of_kind(objects, "InferenceService"):
+        pods = {
+            "matchLabels": {
+                "serving.kserve.io/inferenceservice": service["metadata"]["name"],
+                "component": "predictor",
+            }
+        }
+        assert budgets[service["metadata"]["name"]]["selector"] == pods
+        assert budgets[service["metadata"]["name"]]["maxUnavailable"] == 1
+        constraints = service["spec"]["predictor"]["topologySpreadConstraints"]
+        assert {item["topologyKey"] for item in constraints} >= {"kubernetes.io/hostname"}
+        assert all(item["labelSelector"] == pods for item in constraints)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Runtimes and services that differ, by the kind of the case."""
+    runtimes = [
+        {"name": "h100", "tensor_parallel_size": 8, "gpus": 8, "node_selector": {"gpu": "h100"}},
+        {"name": "own", "namespace": "team", "trust_remote_code": True, "hf_token_secret": "hf", "shm_size": "1Gi"},
+    ]
+    services = [
+        {"name": "by-runtime", "storage_uri": "pvc://models/a", "runtime": "h100"},
+        {
+            "name": "by-itself",
+            "storage_uri": "pvc://models/b",
+            "gpus": 2,
+            "trust_remote_code": True,
+            "affinity": {"x": 1},
+        },
+        {"name": "cpu", "storage_uri": "pvc://models/c", "gpus": 0, "topology_spread_constraints": []},
+    ]
+    cases = {
+        "present": {"vllm_runtime_list": runtimes, "inference_service_list": services},
+        "absent": {"inference_service_list": services, "inference_service_state": "absent"},
+    }
+    expression = f"[{documents('runtime.yml.j2')}, {documents('inference-services.yml.j2')}]"
+    return evaluate_cases(tmp_path_factory.mktemp("several"), cases, expression)
+
+
+def test_several_runtimes_differ_in_what_their_entries_say(several: dict[str, Any]) -> None:
+    first, second = several["present"][0]
+    assert (first["kind"], first["spec"]["nodeSelector"]) == ("ClusterServingRuntime", {"gpu": "h100"})
+    container = first["spec"]["containers"][0]
+    assert {"name": "TENSOR_PARALLEL_SIZE", "value": "8"} in container["env"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == container["resources"]["requests"]["nvidia.com/gpu"]
+    assert first["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] == "16Gi"
+    assert "--trust-remote-code" not in container["args"]
+    assert "HF_TOKEN" not in {variable["name"] for variable in container["env"]}
+    assert (second["kind"], second["metadata"]["namespace"]) == ("ServingRuntime", "team")
+    other = second["spec"]["containers"][0]
+    assert "--trust-remote-code" in other["args"]
+    assert "nvidia.com/gpu" not in other["resources"]["limits"]
+    assert {"name": "HF_HUB_OFFLINE", "value": "0"} in other["env"]
+    token = {"secretKeyRef": {"name": "hf", "key": "HF_TOKEN"}}
+    assert {"name": "HF_TOKEN", "valueFrom": token} in other["env"]
+    assert second["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] == "1Gi"
+
+
+def test_a_service_leaves_its_gpus_to_the_runtime_that_it_names(several: dict[str, Any]) -> None:
+    services = {item["metadata"]["name"]: item for item in of_kind(several["present"][1], "InferenceService")}
+    by_runtime, by_itself, cpu = (services[name]["spec"]["predictor"] for name in ("by-runtime", "by-itself", "cpu"))
+    assert "env" not in by_runtime["model"]
+    assert by_runtime["model"]["resources"] == {"requests": {}, "limits": {}}
+    assert by_itself["model"]["resources"]["limits"] == {"nvidia.com/gpu": "2"}
+    assert by_itself["model"]["args"] == ["--trust-remote-code"]
+    assert by_itself["affinity"] == {"x": 1}
+    assert cpu["model"]["resources"]["limits"] == {}
+    assert {"name": "TENSOR_PARALLEL_SIZE", "value": "1"} in cpu["model"]["env"]
+    assert cpu["topologySpreadConstraints"] == []
+
+
+def test_the_namespace_of_the_services_is_never_taken_away(several: dict[str, Any]) -> None:
+    assert len(of_kind(several["present"][1], "Namespace")) == 1
+    kinds = {item["kind"] for item in several["absent"][1]}
+    assert kinds == {"InferenceService", "PodDisruptionBudget"}
+
+
 def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None:
     """Two CPUs are all that it can promise."""
-    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager")])
+    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager", "monitoring")])
     requests = [int(found) for found in re.findall(r'"requests": \{"cpu": "(\d+)m"', values)]
     assert len(requests) >= 8
     assert sum(requests) < 1000
@@ -388,6 +587,34 @@ ASKED: dict[str, dict[str, Any]] = {
     "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
 }
+
+
+def prometheus(**spec: Any) -> dict[str, Any]:
+    conditions = [{"type": "Available", "status": "True"}]
+    return {"metadata": {"name": "it", "namespace": "other"}, "spec": spec, "status": {"conditions": conditions}}
+
+
+def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespace(tmp_path: Path) -> None:
+    """A selector that is missing selects nothing, an empty one everything."""
+    release: dict[str, Any] = {"matchLabels": {"release": "prometheus"}}
+    everywhere: dict[str, Any] = {"podMonitorNamespaceSelector": {}, "ruleNamespaceSelector": {}}
+    own = prometheus(podMonitorSelector={}, ruleSelector={})
+    own["metadata"]["namespace"] = "monitoring"
+    cases = {
+        "all": ({}, prometheus(podMonitorSelector={}, ruleSelector={}, **everywhere)),
+        "label": (release["matchLabels"], prometheus(podMonitorSelector=release, ruleSelector=release, **everywhere)),
+        "own": ({}, own),
+        "no_rules": ({}, prometheus(podMonitorSelector={}, **everywhere)),
+        "other_label": ({"release": "b"}, prometheus(podMonitorSelector=release, ruleSelector={}, **everywhere)),
+        "other_namespace": ({}, prometheus(podMonitorSelector={}, ruleSelector={})),
+    }
+    variables = {
+        name: {"monitoring_labels": labels, "__monitoring_prometheuses": {"resources": [item]}}
+        for name, (labels, item) in cases.items()
+    }
+    found = evaluate_cases(tmp_path, variables, "__monitoring_selecting | map(attribute='available') | list")
+    selecting = {"all", "label", "own"}
+    assert found == {name: [True] if name in selecting else [] for name in cases}
 
 
 @pytest.fixture(scope="module")
@@ -504,85 +731,38 @@ def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
     assert {"bind", "escalate"} <= verbs["rbac.authorization.k8s.io", "clusterroles"]
 
 
-def answer(**changes: Any) -> dict[str, Any]:
-    choice = {"message": {"content": "hello"}, "finish_reason": "stop"}
-    body = {"model": "chat", "choices": [choice], "usage": {"completion_tokens": 1}}
-    return {"results": [{"status": 200, "json": body, "elapsed": 0} | changes]}
-
-
-READY = {"conditions": [{"type": "Ready", "status": "True"}], "url": "http://chat-models.example.com"}
-SERVED: dict[str, Any] = {
-    "llmstack_inference_services": [{"name": "chat"}],
-    "validation_report_dir": "/reports",
-    "__validation_gateway": {
-        "resources": [{"status": {"addresses": [{"value": "10.1.2.3"}]}, "spec": {"listeners": []}}]
-    },
-    "__validation_gateway_service": {"skipped": True},
-    "__validation_inference_services": {"resources": [{"metadata": {"name": "chat"}, "status": READY}]},
-    "__validation_model_services": {
-        "resources": [
-            {"metadata": {"name": "chat-predictor"}, "spec": {"clusterIP": "10.9.9.9", "ports": [{"port": 80}]}}
+VALIDATION: dict[str, Any] = {
+    "validation_services": [
+        {"name": "chat"},
+        {"name": "search", "model_name": "bge", "kind": "LLMInferenceService", "api": "embeddings"},
+    ],
+    "__validation_load_results": {
+        "results": [
+            {"item": {"name": "chat"}, "report_files": ["/r/chat.html", "/r/chat.json"], "msg": "50 concurrent: good."},
+            {"item": {"name": "search"}, "msg": 'It is "down".'},
         ]
     },
-    "__validation_gateway_answers": answer(),
-    "__validation_service_answers": answer(),
 }
 
 
-ABORTED = {"model": "chat", "choices": [{"message": {"content": "x"}, "finish_reason": "abort"}]}
-OTHER = {"model": "other", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
-# What differs from SERVED, and the verdicts on: ready, through the Gateway, at the Service.
-JUDGED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "all-is-well": ({}, ["pass", "pass", "pass"]),
-    "cluster-ips-out-of-reach": (
-        {"__validation_service_answers": answer(status=-1, json={}, msg="timed out")},
-        ["pass", "pass", "skip"],
-    ),
-    "no-route": (
-        {"__validation_gateway_answers": answer(status=404, json={}, content="no route")},
-        ["pass", "fail", "pass"],
-    ),
-    "gateway-out-of-reach": (
-        {"__validation_gateway_answers": answer(status=-1, json={}, msg="refused")},
-        ["pass", "fail", "pass"],
-    ),
-    "another-model": ({"__validation_gateway_answers": answer(json=OTHER)}, ["pass", "fail", "pass"]),
-    "cut-off-by-a-shutdown": ({"__validation_service_answers": answer(json=ABORTED)}, ["pass", "pass", "fail"]),
-    "not-deployed": (
-        {
-            "__validation_inference_services": {"resources": []},
-            "__validation_gateway_answers": {"results": [{"skipped": True}]},
-        },
-        ["fail", "skip", "pass"],
-    ),
-    "nothing-is-served": ({"llmstack_inference_services": []}, ["warn"]),
-    "quoted-prompt": ({"validation_prompt": 'It\'s "quoted"?'}, ["pass", "pass", "pass"]),
-}
+def test_validation_asks_for_each_service_and_passes_on_what_became_of_its_load_test(tmp_path: Path) -> None:
+    cases = {"some": VALIDATION, "none": {"validation_services": [], "__validation_load_results": {}}}
+    found = evaluate_cases(tmp_path, cases, "{'targets': __validation_targets, 'load_tests': __validation_load_tests}")
+    assert found["none"] == {"targets": [], "load_tests": []}
+    common = {"path_prefix": ""}
+    assert found["some"]["targets"] == [
+        {"name": "chat", "kind": "InferenceService", "model": "chat", "api": "chat", **common},
+        {"name": "search", "kind": "LLMInferenceService", "model": "bge", "api": "embeddings", **common},
+    ]
+    assert found["some"]["load_tests"] == [
+        {"service": "chat", "report": "/r/chat.json", "problem": "50 concurrent: good."},
+        {"service": "search", "report": None, "problem": 'It is "down".'},
+    ]
 
 
-@pytest.fixture(scope="module")
-def validation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    cases = {name: {**SERVED, **changes} for name, (changes, _statuses) in JUDGED.items()}
-    expression = "{'report': __validation_report, 'summary': __validation_summary, 'targets': __validation_targets}"
-    return evaluate_cases(tmp_path_factory.mktemp("validation"), cases, expression)
-
-
-@pytest.mark.parametrize("case", JUDGED)
-def test_validation_judges_the_answers(validation: dict[str, Any], case: str) -> None:
-    checks = validation[case]["report"]["checks"]
-    assert [check["result"] for check in checks] == JUDGED[case][1]
-    assert all(check["evidence"] for check in checks)
-    assert all(check.get("remedy") for check in checks if check["result"] == "fail")
-    assert validation[case]["summary"][-1] == f"Report:   /reports/{case}-validation.json"
-
-
-def test_the_printed_curl_command_works_as_printed(validation: dict[str, Any]) -> None:
-    case = validation["quoted-prompt"]
-    [line] = [line for line in case["summary"] if line.startswith("Try it:")]
-    assert json.dumps(line) == f'"{line}"', "Ansible prints JSON: nothing in it may need escaping"
-    words = shlex.split(line.removeprefix("Try it:"))
-    assert words[:3] == ["curl", "-sS", "http://10.1.2.3/v1/chat/completions"]
-    assert "Host: chat-models.example.com" in words
-    [target] = case["targets"]
-    assert words[-2:] == ["-d", f"@{target['request_path']}"]
-    assert target["request"]["messages"] == [{"role": "user", "content": 'It\'s "quoted"?'}]
+def test_the_load_test_of_the_validation_is_made_of_the_module_s_options() -> None:
+    options = specification("validation")["main"]["options"]["validation_load_test"]["options"]
+    [task] = [task for task in tasks("validation", "main") if "llmstack.serving.load_test" in task]
+    text = json.dumps(task["llmstack.serving.load_test"])
+    assert set(options) == set(re.findall(r"validation_load_test\.(\w+)", text))
+    assert set(options) <= set(task["llmstack.serving.load_test"])

@@ -205,14 +205,29 @@ def test_definition_may_repeat_but_not_contradict_options() -> None:
 
 def test_hash_changes_with_the_pods_and_not_with_scaling() -> None:
     same = spec_hash()
-    assert spec_hash(max_replicas=5) == same
     assert spec_hash(replicas=2) == same
-    assert spec_hash(scale_metric="cpu", scale_target=50) == same
+    assert spec_hash(min_replicas=2) == same
     assert spec_hash(deployment_strategy={"type": "Recreate"}) == same
-    assert spec_hash(labels={"a": "b"}) == same
+    assert spec_hash(state="stopped") == same
+    scaled = spec_hash(max_replicas=5)
+    assert spec_hash(max_replicas=6, scale_metric="cpu", scale_target=50) == scaled
     assert spec_hash(args=["--x"]) != same
     assert spec_hash(node_selector={"a": "b"}) != same
     assert spec_hash(pod_annotations={"a": "b"}) != same
+
+
+def test_hash_changes_with_what_kserve_copies_to_the_pods() -> None:
+    same = spec_hash()
+    assert spec_hash(labels={"a": "b"}) != same
+    assert spec_hash(annotations={"a": "b"}) != same
+    assert spec_hash(max_replicas=5) != same, "the autoscaler class is an annotation that the pods carry"
+    assert spec_hash(annotations={"autoscaling.knative.dev/min-scale": "1"}) == same
+    assert spec_hash(labels={"networking.knative.dev/visibility": "cluster-local"}) == same
+
+
+def test_storage_secret_is_named_as_both_ways_to_install_kserve_read_it() -> None:
+    found = annotations(storage_secret="keys")
+    assert found["serving.kserve.io/secretName"] == found["serving.kserve.io/storageSecretName"] == "keys"
 
 
 def test_hash_of_a_hashed_service_is_the_same() -> None:
@@ -223,5 +238,5 @@ def test_hash_of_a_hashed_service_is_the_same() -> None:
 
 def test_each_component_has_its_own_hash() -> None:
     with_transformer = built(transformer={"containers": [{"name": "t"}]})
-    assert with_transformer["spec"]["transformer"]["annotations"][SPEC_HASH]
+    assert with_transformer["spec"]["transformer"]["annotations"][SPEC_HASH] != spec_hash()
     assert with_transformer["spec"]["predictor"]["annotations"][SPEC_HASH] == spec_hash()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _kserve_rules
-from tools.kserve_cases import CASES, Case, service
+from tools.kserve_cases import CASES, CHANGES, SERVED, Case, Change, service
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -20,8 +20,25 @@ def test_every_rule_has_a_case_that_it_alone_refuses() -> None:
     refusing = [[rule.source for rule in _kserve_rules.RULES if list(rule.check(case.manifest))] for case in CASES]
     alone = {sources[0] for sources in refusing if len(sources) == 1}
     untested = {rule.source for rule in _kserve_rules.RULES} - alone
-    # Need fields that KServe's other rules or a feature of the cluster also speak about.
-    assert untested <= {"validateCollocationStorageURI", "validateConfidential"}
+    # Needs fields that another rule also speaks about.
+    assert untested <= {"validateCollocationStorageURI"}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_update_rule(change: Change) -> None:
+    served = {**SERVED, "status": {"deploymentMode": "Standard"}}
+    found = _kserve_rules.problems(change.wanted, served)
+    assert bool(found) == change.refused, found
+
+
+def test_mode_may_be_set_before_kserve_has_seen_the_service() -> None:
+    assert _kserve_rules.problems(service(mode="Knative"), service()) == []
+
+
+def test_nothing_that_depends_on_the_mode_is_refused_where_the_cluster_decides_on_it() -> None:
+    undecided = service({"scaleMetric": "cpu", "deploymentStrategy": {"type": "Recreate"}})
+    undecided["metadata"]["annotations"] = {}
+    assert _kserve_rules.problems(undecided) == []
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -105,3 +106,163 @@ def test_diff_of_secrets_shows_which_value_changed_and_none_of_them() -> None:
 def test_only_long_values_are_hidden_everywhere() -> None:
     definition = {**SECRET, "stringData": {"https": "1", "key": "0123456789"}}
     assert _manifest.secret_texts([definition, CONFIG]) == {"b2xkdmFsdWU=", "0123456789"}
+
+
+def test_what_a_manager_has_applied_is_found_by_its_fields_alone() -> None:
+    live = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "p",
+            "namespace": "n",
+            "labels": {"mine": "1", "theirs": "2"},
+            "managedFields": [
+                {"manager": "me", "operation": "Update", "fieldsV1": {"f:spec": {"f:nodeName": {}}}},
+                {"manager": "me", "operation": "Apply", "subresource": "status", "fieldsV1": {"f:status": {}}},
+                {
+                    "manager": "me",
+                    "operation": "Apply",
+                    "fieldsV1": {
+                        "f:metadata": {"f:labels": {"f:mine": {}}, "f:finalizers": {".": {}, 'v:"a"': {}}},
+                        "f:spec": {
+                            "f:containers": {
+                                'k:{"name":"one"}': {".": {}, "f:name": {}, "f:image": {}},
+                                'k:{"name":"two"}': {".": {}},
+                                'k:{"name":"gone"}': {".": {}, "f:name": {}},
+                            },
+                            "f:args": {},
+                        },
+                    },
+                },
+            ],
+            "finalizers": ["a", "b"],
+        },
+        "spec": {
+            "nodeName": "n1",
+            "args": ["x", "y"],
+            "containers": [
+                {"name": "one", "image": "i", "imagePullPolicy": "Always"},
+                {"name": "two", "image": "j"},
+                {"name": "three"},
+            ],
+        },
+        "status": {"phase": "Running"},
+    }
+    assert _manifest.applied(live, "me") == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "n", "labels": {"mine": "1"}, "finalizers": ["a"]},
+        "spec": {"args": ["x", "y"], "containers": [{"name": "one", "image": "i"}, {"name": "two"}]},
+    }
+    assert _manifest.applied(live, "nobody") == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "n"},
+    }
+
+
+# What needs no dry run
+
+OWNED: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "p", "namespace": "m", "labels": {"a": "b"}, "finalizers": ["x/y"]},
+    "spec": {
+        "containers": [{"name": "one", "args": ["--x", "--y"], "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
+        "volumes": [],
+    },
+}
+FIELDS: dict[str, Any] = {
+    "f:metadata": {"f:labels": {"f:a": {}}, "f:finalizers": {'v:"x/y"': {}}},
+    "f:spec": {
+        "f:containers": {
+            'k:{"name":"one"}': {
+                ".": {},
+                "f:name": {},
+                "f:args": {},
+                "f:ports": {
+                    'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}, "f:protocol": {}}
+                },
+            }
+        },
+        "f:volumes": {},
+    },
+}
+
+
+def served(**entry: Any) -> dict[str, Any]:
+    """OWNED as served, with what the server and others have added."""
+    live = copy.deepcopy(OWNED)
+    live["metadata"] |= {"uid": "u", "annotations": {"other": "x"}}
+    live["metadata"]["managedFields"] = [
+        {"manager": "kubectl", "operation": "Update", "apiVersion": "v1", "fieldsV1": {}},
+        {"manager": "me", "operation": "Apply", "apiVersion": "v1", "fieldsV1": FIELDS, **entry},
+    ]
+    live["spec"] |= {"nodeName": "n"}
+    live["spec"]["containers"].insert(0, {"name": "injected"})
+    live["spec"]["containers"][1]["image"] = "defaulted"
+    return live
+
+
+def test_fields_of_the_last_apply_with_the_same_values_hold() -> None:
+    assert _manifest.holds(served(), OWNED, "me")
+
+
+@pytest.mark.parametrize(
+    "entry", [{"manager": "you"}, {"operation": "Update"}, {"apiVersion": "v2"}, {"subresource": "status"}]
+)
+def test_only_this_manager_s_last_apply_counts(entry: dict[str, Any]) -> None:
+    assert not _manifest.holds(served(**entry), OWNED, "me")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("metadata", "labels", "a"), "c"),
+        (("metadata", "labels", "new"), "c"),
+        (("metadata", "annotations"), {"other": "x"}),
+        (("metadata", "finalizers"), ["x/z"]),
+        (("spec", "containers", 0, "args"), ["--y", "--x"]),
+        (("spec", "containers", 0, "image"), "defaulted"),
+        (("spec", "containers", 0, "name"), "two"),
+        (("spec", "containers", 0, "ports", 0, "containerPort"), 81),
+        (("spec", "containers", 0, "ports", 0, "protocol"), None),
+        (("spec", "containers"), []),
+        (("spec", "volumes"), [{"name": "v"}]),
+        (("spec", "nodeName"), "n"),
+    ],
+)
+def test_another_value_or_field_does_not_hold(path: tuple[Any, ...], value: Any) -> None:
+    desired = copy.deepcopy(OWNED)
+    place: Any = desired
+    for key in path[:-1]:
+        place = place.setdefault(key, {}) if isinstance(place, dict) else place[key]
+    place[path[-1]] = value
+    assert not _manifest.holds(served(), desired, "me")
+
+
+def test_a_field_that_the_manager_would_give_up_does_not_hold() -> None:
+    desired = copy.deepcopy(OWNED)
+    del desired["metadata"]["labels"]
+    assert not _manifest.holds(served(), desired, "me")
+
+
+def test_a_value_that_someone_else_changed_does_not_hold() -> None:
+    live = served()
+    live["metadata"]["labels"]["a"] = "changed"
+    assert not _manifest.holds(live, OWNED, "me")
+
+
+def test_items_in_another_order_do_not_hold() -> None:
+    desired = copy.deepcopy(OWNED)
+    desired["spec"]["containers"] = [{"name": "b"}, {"name": "a"}]
+    live = copy.deepcopy(OWNED)
+    live["spec"]["containers"] = [{"name": "a"}, {"name": "b"}]
+    fields = copy.deepcopy(FIELDS)
+    fields["f:spec"]["f:containers"] = {f'k:{{"name":"{name}"}}': {".": {}, "f:name": {}} for name in "ab"}
+    live["metadata"]["managedFields"] = [
+        {"manager": "me", "operation": "Apply", "apiVersion": "v1", "fieldsV1": fields}
+    ]
+    assert not _manifest.holds(live, desired, "me")
+    desired["spec"]["containers"].reverse()
+    assert _manifest.holds(live, desired, "me")

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.llmstack.serving.plugins.module_utils._readiness import (
     READY,
     SPEC_HASH,
+    Wanted,
     inference_service,
     judge,
 )
@@ -194,6 +195,23 @@ def test_namespace_and_claims() -> None:
     assert judge(thing("v1", "PersistentVolumeClaim", {}, {"phase": "Lost"})).state == "failed"
 
 
+def test_leader_worker_set_is_ready_when_all_its_groups_are_updated_and_ready() -> None:
+    def verdict(partition: int = 0, **status: Any) -> Any:
+        spec = {
+            "replicas": 2,
+            "rolloutStrategy": {"rollingUpdateConfiguration": {"partition": partition}},
+        }
+        full = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "conditions": [condition("Available")]}
+        return judge(thing("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", spec, {**full, **status}))
+
+    assert verdict() == READY
+    assert verdict(updatedReplicas=1).reason == "1 of 2 groups are updated"
+    assert verdict(1, updatedReplicas=1) == READY
+    assert verdict(readyReplicas=0).reason == "0 of 2 groups are ready"
+    assert verdict(replicas=3).reason == "1 groups too many are still running"
+    assert verdict(conditions=[condition("Available", "False", reason="GroupsUpdating")]).state == "progressing"
+
+
 def test_unknown_kind_is_ready_unless_its_ready_condition_says_no() -> None:
     def verdict(**status: Any) -> Any:
         return judge(thing("example.com/v1", "Widget", {}, status))
@@ -279,6 +297,33 @@ def test_each_condition_must_be_true(name: str) -> None:
     assert inference_service(service(conditions=false), [child()]).reason == f"{name} is False (Why)"
 
 
+def test_a_wanted_condition_replaces_the_usual_ones_but_not_the_rollout() -> None:
+    apart = service(conditions=[condition("PredictorReady"), condition("IngressReady", "False", reason="NoGateway")])
+    assert inference_service(apart, [child()], Wanted("PredictorReady")) == READY
+    assert inference_service(apart, [child()], Wanted("IngressReady", "False", "NoGateway")) == READY
+    assert inference_service(apart, [child(updatedReplicas=1)], Wanted("PredictorReady")).state == "progressing"
+    reasons = [
+        inference_service(apart, [child()], wanted).reason
+        for wanted in (Wanted("IngressReady"), Wanted("IngressReady", "False", "Other"), Wanted("Ready"))
+    ]
+    assert reasons == [
+        "IngressReady is False (NoGateway); True is waited for",
+        "IngressReady is False (NoGateway); False (Other) is waited for",
+        "has no condition Ready yet",
+    ]
+
+
+def test_further_nodes_of_a_model_must_show_the_change_too() -> None:
+    several = service("new")
+    several["spec"]["predictor"]["workerSpec"] = {"pipelineParallelSize": 2}
+    worker = child("new")
+    worker["metadata"]["name"] = "x-predictor-worker"
+    assert "its predictor-worker does not show this change yet" in inference_service(several, [child("new")]).reason
+    assert inference_service(several, [child("new"), worker]) == READY
+    worker["status"]["availableReplicas"] = 1
+    assert inference_service(several, [child("new"), worker]).state == "progressing"
+
+
 def test_model_that_still_loads() -> None:
     assert (
         inference_service(service(modelStatus={"transitionStatus": "InProgress"}), [child()]).reason
@@ -292,6 +337,13 @@ def test_stopped_service_is_ready_when_it_is_stopped() -> None:
     assert inference_service(stopped, []).state == "progressing"
     stopped["status"]["conditions"] = [condition("Stopped")]
     assert inference_service(stopped, []) == READY
+
+
+def test_stopped_service_with_a_spec_that_kserve_cannot_use_is_ready_when_nothing_runs() -> None:
+    stopped = service(conditions=[], modelStatus={"transitionStatus": "InvalidSpec"})
+    stopped["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
+    assert inference_service(stopped, []) == READY
+    assert inference_service(stopped, [child()]).reason == "is not stopped yet"
 
 
 def knative(spec_hash: str, ready: str, created: str) -> dict[str, Any]:

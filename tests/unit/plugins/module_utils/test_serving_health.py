@@ -260,6 +260,40 @@ def test_container_killed_by_its_probe() -> None:
     assert "startup_probe: failureThreshold" in text
 
 
+def unhealthy(code: int = 404, age: float = 3, container: str = "kserve-container") -> dict[str, Any]:
+    return {
+        "reason": "Unhealthy",
+        "message": f"Readiness probe failed: HTTP probe failed with statuscode: {code}",
+        "involvedObject": {"fieldPath": f"spec.containers{{{container}}}"},
+        "lastTimestamp": ago(age),
+    }
+
+
+def running(age: float) -> dict[str, Any]:
+    return pod(age=age, phase="Running", containerStatuses=[container(state={"running": {"startedAt": ago(age)}})])
+
+
+def test_probe_of_a_path_that_is_not_there_never_passes() -> None:
+    kind, text = cause(seen(running(30), events=(unhealthy(),)))
+    assert kind == "probe"
+    assert "The engine runs, but answers its readiness probe with 404 (pod p). Correct path and port" in text
+    assert "API key" in cause(seen(running(30), events=(unhealthy(401),)))[1]
+
+
+@pytest.mark.parametrize(
+    ("age", "event"),
+    [
+        (5, unhealthy()),
+        (300, unhealthy(age=200)),
+        (30, unhealthy(503)),
+        (30, unhealthy(container="sidecar")),
+        (30, {**unhealthy(), "message": "Readiness probe failed: dial tcp 10.0.0.1:8080: connect: connection refused"}),
+    ],
+)
+def test_probe_that_may_pass_yet(age: float, event: dict[str, Any]) -> None:
+    assert seen(running(age), events=(event,)).state == "progressing"
+
+
 def test_missing_secret() -> None:
     waiting = waits("CreateContainerConfigError", 'secret "hf-token" not found')
     assert seen(pod(age=5, containerStatuses=[waiting])).state == "progressing"
@@ -304,6 +338,13 @@ def test_invalid_spec_of_a_new_service_fails_at_once() -> None:
     kind, text = cause(seen(service=invalid(), workloads=[], before={}))
     assert kind == "invalid_spec"
     assert "supportedModelFormats" in text
+
+
+def test_service_that_kserve_does_not_stop_because_of_its_spec() -> None:
+    stuck = invalid("RuntimeNotRecognized")
+    stuck["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
+    health = seen(service=stuck, before={})
+    assert (health.state, health.phase) == ("failed", "cannot be stopped")
 
 
 def test_invalid_spec_that_was_there_before_is_believed_only_after_a_while() -> None:
