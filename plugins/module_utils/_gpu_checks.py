@@ -113,6 +113,8 @@ class Cluster:
     gpu_clusters: list[dict[str, Any]] = field(default_factory=list)
     validators: list[dict[str, Any]] = field(default_factory=list)
     runtime_classes: list[str] = field(default_factory=list)
+    # Image -> the nodes it is on, of those that were asked for.
+    images: dict[str, list[str]] = field(default_factory=dict)
     unseen: dict[str, str] = field(default_factory=dict)
 
 

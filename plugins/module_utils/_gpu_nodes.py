@@ -222,6 +222,8 @@ def read(node: dict[str, Any], usage: Usage | None, devices: Devices) -> dict[st
         "cpu_cores": quantity((status.get("capacity") or {}).get("cpu", 0)),
         "memory_gb": quantity((status.get("capacity") or {}).get("memory", 0)) / 1e9,
         "disk_gb": quantity((status.get("capacity") or {}).get("ephemeral-storage", 0)) / 1e9,
+        "disk_allocatable_bytes": int(quantity((status.get("allocatable") or {}).get("ephemeral-storage", 0))),
+        "labels": labels,
         "rdma": sorted(key for key in status.get("allocatable") or {} if "rdma" in key.lower()),
     }
     found.update(_counts(name, labels, status, usage, devices))
@@ -357,18 +359,10 @@ def _stale(labels: dict[str, str], ready: dict[str, Any] | None) -> bool | None:
     return stamp < datetime.fromisoformat(ready["lastTransitionTime"].replace("Z", "+00:00")).timestamp()
 
 
-# The kubelet's own conditions besides Ready; all others are reported by somebody else.
-_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
-
-
 def _is_bad(condition: dict[str, Any]) -> bool:
     # Node problem detector and NVSentinel set their conditions to True when something is wrong. Like the kubelet's Ready,
     # those of the EKS node monitoring agent (AcceleratedHardwareReady ...) are True when all is well.
     return condition["status"] == ("False" if condition["type"].endswith("Ready") else "True")
-
-
-def is_pressure(condition: dict[str, Any]) -> bool:
-    return condition["type"] in _PRESSURES
 
 
 def _brief(condition: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ What may not be read, or is not served, is noted in Cluster.unseen and judged as
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_nodes
@@ -22,8 +23,10 @@ _SLICE_VERSIONS = ("resource.k8s.io/v1", "resource.k8s.io/v1beta2", "resource.k8
 _NOT_READABLE = (errors.Forbidden, errors.KindNotFound, errors.NotFound)
 
 
-def survey(kube: Kube, node_selector: str) -> tuple[list[dict[str, Any]], Cluster, int]:
+def survey(kube: Kube, node_selector: str, images: Collection[str] = ()) -> tuple[list[dict[str, Any]], Cluster, int]:
     """The GPU nodes as _gpu_nodes reads them, the rest of the cluster, and how many nodes were listed in all.
+
+    Cluster.images tells which of these images are on which GPU nodes.
 
     Raises KubeError if the nodes cannot be listed.
     """
@@ -34,7 +37,10 @@ def survey(kube: Kube, node_selector: str) -> tuple[list[dict[str, Any]], Cluste
     for page, _version in kube.pages("v1", "Node", labels=node_selector):
         listed += len(page)
         # A Node object is some 10 KB, most of them names of images.
-        found += [_slim(node) for node in page if _gpu_nodes.has_gpu(node, devices)]
+        with_gpus = [node for node in page if _gpu_nodes.has_gpu(node, devices)]
+        for node in with_gpus if images else []:
+            _note_images(cluster, node, images)
+        found += [_slim(node) for node in with_gpus]
     usage = _usage(kube, cluster) if found else None
     if usage:
         cluster.validators = usage.validators
@@ -51,6 +57,12 @@ def _slim(node: dict[str, Any]) -> dict[str, Any]:
         "spec": node.get("spec") or {},
         "status": {key: status.get(key) for key in ("capacity", "allocatable", "conditions")},
     }
+
+
+def _note_images(cluster: Cluster, node: dict[str, Any], images: Collection[str]) -> None:
+    for entry in (node.get("status") or {}).get("images") or []:
+        for name in set(entry.get("names") or ()).intersection(images):
+            cluster.images.setdefault(name, []).append(node["metadata"]["name"])
 
 
 def _usage(kube: Kube, cluster: Cluster) -> _gpu_nodes.Usage | None:
@@ -79,6 +91,13 @@ def _devices(kube: Kube, cluster: Cluster) -> _gpu_nodes.Devices:
             cluster.unseen["resourceslices"] = str(error)
             return devices
     return devices
+
+
+def operator(kube: Kube) -> Cluster:
+    """Only what the GPU operator is configured by."""
+    cluster = Cluster()
+    _operator(kube, cluster)
+    return cluster
 
 
 def _operator(kube: Kube, cluster: Cluster) -> None:

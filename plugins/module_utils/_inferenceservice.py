@@ -69,7 +69,7 @@ _POD = {
     "topology_spread_constraints": "topologySpreadConstraints",
 }
 # What changes scaling and routing, but no pod. The hash leaves it out: scaling must not restart the pods.
-_NOT_IN_PODS = frozenset(
+NOT_IN_PODS = frozenset(
     (
         "autoScaling",
         "canaryTrafficPercent",
@@ -142,7 +142,7 @@ def manifest(options: dict[str, Any], *, keda: bool) -> dict[str, Any]:
     if options.get("labels"):
         metadata["labels"] = options["labels"]
     described = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
-    return with_hashes(_merged(described, options.get("definition") or {}, ()))
+    return with_hashes(merged(described, options.get("definition") or {}, ()))
 
 
 def with_hashes(described: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def with_hashes(described: dict[str, Any]) -> dict[str, Any]:
     for component in ("predictor", "transformer", "explainer"):
         if spec := result["spec"].get(component):
             annotations = {key: value for key, value in (spec.get("annotations") or {}).items() if key != SPEC_HASH}
-            content = {key: value for key, value in spec.items() if key not in _NOT_IN_PODS}
+            content = {key: value for key, value in spec.items() if key not in NOT_IN_PODS}
             if annotations:
                 content["annotations"] = annotations
             else:
@@ -293,19 +293,19 @@ def _taken(options: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {field: copy.deepcopy(options[name]) for name, field in names.items() if options.get(name) is not None}
 
 
-def _merged(described: Any, definition: Any, path: tuple[str, ...]) -> Any:
+def merged(described: Any, definition: Any, path: tuple[str, ...]) -> Any:
     """`definition` added to what the options describe; where both say something, they must say the same."""
     if isinstance(described, dict) and isinstance(definition, dict):
         keys = dict.fromkeys((*described, *definition))
-        merged = {}
+        result = {}
         for key in keys:
             if key not in definition:
-                merged[key] = described[key]
+                result[key] = described[key]
             elif key not in described or described[key] is None:
-                merged[key] = definition[key]
+                result[key] = definition[key]
             else:
-                merged[key] = _merged(described[key], definition[key], (*path, key))
-        return {key: value for key, value in merged.items() if value is not None}
+                result[key] = merged(described[key], definition[key], (*path, key))
+        return {key: value for key, value in result.items() if value is not None}
     if described != definition:
         raise OptionError(
             f"definition has {'.'.join(path)}: {json.dumps(definition)}, the options say {json.dumps(described)}. "

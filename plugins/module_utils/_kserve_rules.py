@@ -404,8 +404,8 @@ def _canaries(manifest: Manifest) -> Iterator[str]:
 
 
 def _mode_change(served: Manifest, wanted: Manifest) -> Iterator[str]:
-    old = (served.get("status") or {}).get("deploymentMode")
-    old, new = MODES.get(old, old), _mode(wanted)
+    given = str((served.get("status") or {}).get("deploymentMode") or "")
+    old, new = MODES.get(given, given), _mode(wanted)
     if old and new and old != new:
         yield f"deployment_mode cannot be changed from {old} to {new}. Delete the service and make it anew, or give it another name."
 

@@ -63,12 +63,17 @@ _BUILT_IN: dict[str, dict[str, tuple[str, bool]]] = {
         "MutatingWebhookConfiguration": ("mutatingwebhookconfigurations", False),
         "ValidatingWebhookConfiguration": ("validatingwebhookconfigurations", False),
     },
-    "gateway.networking.k8s.io/v1": {"Gateway": ("gateways", True), "HTTPRoute": ("httproutes", True)},
+    "gateway.networking.k8s.io/v1": {
+        "Gateway": ("gateways", True),
+        "GatewayClass": ("gatewayclasses", False),
+        "HTTPRoute": ("httproutes", True),
+    },
     "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "scheduling.k8s.io/v1": {"PriorityClass": ("priorityclasses", False)},
     "storage.k8s.io/v1": {"StorageClass": ("storageclasses", False)},
     "serving.kserve.io/v1beta1": {"InferenceService": ("inferenceservices", True)},
+    "serving.kserve.io/v1alpha2": {"LLMInferenceService": ("llminferenceservices", True)},
 }
 _ATTEMPTS = 4
 _TIMEOUT_SECONDS = 30.0
@@ -166,6 +171,14 @@ class Kube:
             if not token:
                 return
 
+    def metadata(self, api_version: str, kind: str) -> list[dict[str, Any]]:
+        """Only the metadata of all objects of a kind: a CustomResourceDefinition can have a megabyte of schema."""
+        path, accept = (
+            self.resource(api_version, kind).path(),
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        )
+        return self.request("GET", path, f"all {kind}", accept=accept).get("items") or []
+
     def list(
         self, api_version: str, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
     ) -> tuple[list[dict[str, Any]], str]:
@@ -216,6 +229,36 @@ class Kube:
             "GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", f"log of pod {pod}", query, None, ""
         )
         return response.data.decode(errors="replace") if response.status == 200 else ""
+
+    def ask(self, namespace: str, service: str, port: int, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        """POST JSON to a Service by way of the API server: HTTP status and text, whatever they are.
+
+        Where the API server itself refuses or does not get through, the text is its Status. Raises Unreachable.
+        """
+        url = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{path}"
+        response = self._send("POST", url, f"Service {namespace}/{service}", None, body, "application/json")
+        return response.status, response.data.decode(errors="replace")
+
+    def proxied(
+        self,
+        namespace: str,
+        where: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+    ) -> tuple[int, bytes]:
+        """Status and content of what a pod or Service (`pods/NAME:PORT`, `services/NAME:PORT`) answers, asked through the
+        API server. What the API server itself says instead is raised: Forbidden, NotFound, Unreachable."""
+        subject = f"{where.replace('/', ' ', 1)} of namespace {namespace}"
+        url = f"/api/v1/namespaces/{namespace}/{where}/proxy{path}"
+        method = "GET" if body is None else "POST"
+        response = self._send(method, url, subject, None, body, "application/json", timeout_seconds)
+        if response.status >= 300:
+            status = _status(response.data)
+            # A Status of the API server; an engine's errors have another form.
+            if status.get("kind") == "Status" and status.get("apiVersion") == "v1":
+                raise errors.from_status(response.status, status, subject)
+        return response.status, response.data
 
     def watch(
         self,
@@ -269,12 +312,13 @@ class Kube:
         query: dict[str, str] | None = None,
         body: dict[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> dict[str, Any]:
         """One request with a JSON answer. Overload and broken connections are retried; everything sent here may be sent twice."""
         for attempt in range(1, _ATTEMPTS + 1):
             last = attempt == _ATTEMPTS
             try:
-                response = self._send(method, path, subject, query, body, content_type)
+                response = self._send(method, path, subject, query, body, content_type, accept=accept)
             except errors.Unreachable:
                 # Two quick tries tell a restart of the API server from a wrong address.
                 if last or attempt > 2:
@@ -325,6 +369,7 @@ class Kube:
         content_type: str,
         timeout_seconds: float = _TIMEOUT_SECONDS,
         stream: bool = False,
+        accept: str = "application/json",
     ) -> Any:
         try:
             import urllib3
@@ -333,7 +378,7 @@ class Kube:
 
         if self._pool is None:
             self._pool = _pool(self.connection)
-        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "User-Agent": FIELD_MANAGER})
+        headers = urllib3.HTTPHeaderDict({"Accept": accept, "User-Agent": FIELD_MANAGER})
         for name, value in self.connection.headers:
             headers.add(name, value)
         if authorization := self.connection.authorization():

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
 from ansible_collections.llmstack.serving.plugins.module_utils import _manifest
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import FIELD_MANAGER, Kube, Ref, Resource
-from ansible_collections.llmstack.serving.plugins.module_utils._readiness import Wanted, deletion, judge
+from ansible_collections.llmstack.serving.plugins.module_utils._readiness import SERVING_LABELS, Wanted, deletion, judge
 
 _RETRY_SECONDS = 2.0
 
@@ -26,7 +26,9 @@ _RETRY_SECONDS = 2.0
 @dataclass
 class Settings:
     """How to apply. `progress` gets one sentence now and then during a long wait; `wanted` is a condition to wait for where
-    InferenceServices need not be ready."""
+    InferenceServices need not be ready. `before_change` is told of an object before it is sent for the first time: what it is
+    now (None if it does not exist), what is wanted; it raises a KubeError to stop. `complete` is false for a change of what is
+    there, which brings its own hashes (see _serving_change)."""
 
     field_manager: str = FIELD_MANAGER
     force_conflicts: bool = False
@@ -35,6 +37,8 @@ class Settings:
     wait_timeout_seconds: float = 600
     progress: Callable[[str], None] = lambda text: None
     wanted: Wanted | None = None
+    complete: bool = True
+    before_change: Callable[[dict[str, Any] | None, dict[str, Any]], None] = lambda live, desired: None
 
 
 @dataclass
@@ -152,7 +156,7 @@ def _done_before(outcome: Outcome) -> str:
 def _record(kube: Kube, outcome: Outcome, settings: Settings) -> None:
     """Keep the history of an InferenceService, for a rollback. That it cannot be kept is no reason to stop."""
     item = outcome.items[-1]
-    if item.ref.kind != "InferenceService" or item.predicted or item.action == "unchanged":
+    if item.ref.kind not in SERVING_LABELS or item.predicted or item.action == "unchanged":
         return
     from ansible_collections.llmstack.serving.plugins.module_utils._kube_history import record
 
@@ -164,7 +168,7 @@ def _record(kube: Kube, outcome: Outcome, settings: Settings) -> None:
 
 def _may_lack(item: Item) -> bool:
     """Whether an object must be watched: not, if what was served already shows that it is usable."""
-    return item.ref.kind == "InferenceService" or judge(item.resource).state != "ready"
+    return item.ref.kind in SERVING_LABELS or judge(item.resource).state != "ready"
 
 
 def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: Settings, deadline: float) -> Item:
@@ -181,11 +185,19 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
         raise errors.Invalid(f"{ref} {deletion(live)}. Run again when it is gone.")
     mine = live is None or _manifest.created_by(live) == settings.field_manager
     desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
-    if ref.kind == "InferenceService":
+    if not settings.complete:
+        # What must be known of it was looked at where the change was made.
+        pass
+    elif ref.kind == "InferenceService":
         desired = _inference_service(ref, live, desired)
+    elif ref.kind == "LLMInferenceService":
+        from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_hash import with_hashes
+
+        desired = with_hashes(desired)
     before = _manifest.state(live)
     if live is not None and _manifest.holds(live, desired, settings.field_manager):
         return Item(ref, "unchanged", before, before, live, live)
+    settings.before_change(live, desired)
     if live is None and not settings.check_mode:
         served = _send(kube, ref, desired, settings, deadline)
         return Item(ref, "created", before, _manifest.state(served), served)

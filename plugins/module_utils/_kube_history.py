@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import platform
 from datetime import UTC, datetime
@@ -12,15 +13,28 @@ from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _serving_history as history
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube, Ref
+from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors import KubeError
+
+
+def revisions(kube: Kube, service: dict[str, Any]) -> list[dict[str, Any]]:
+    """The recorded revisions of an InferenceService, oldest first. Raises KubeError."""
+    labels = f"{history.label_of(service)}={service['metadata']['name']}"
+    listed, _version = kube.list("apps/v1", "ControllerRevision", service["metadata"]["namespace"], labels=labels)
+    return history.of_service(listed, service)
+
+
+def mark_failed(kube: Kube, service: dict[str, Any], reason: str) -> None:
+    """Remember that a revision did not serve, so that nobody goes back to it. That it cannot be kept is no reason to stop."""
+    metadata = service["metadata"]
+    ref = _ref(metadata["namespace"], f"{metadata['name']}-{metadata['generation']}")
+    with contextlib.suppress(KubeError):
+        kube.merge_patch(ref, {"metadata": {"annotations": {history.FAILED: reason[:500]}}})
 
 
 def record(kube: Kube, was: dict[str, Any], service: dict[str, Any], field_manager: str) -> None:
     """Add an InferenceService after a change; before the first recorded one, also what it was. Raises KubeError."""
     namespace = service["metadata"]["namespace"]
-    listed, _version = kube.list(
-        "apps/v1", "ControllerRevision", namespace, labels=f"{history.LABEL}={service['metadata']['name']}"
-    )
-    own = history.of_service(listed, service)
+    own = revisions(kube, service)
     numbers = {int(each["revision"]) for each in own}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for state, who, when in ((was, "unknown", "unknown"), (service, f"{getpass.getuser()}@{platform.node()}", now)):

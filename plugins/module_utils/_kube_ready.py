@@ -14,11 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
+from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_health as llm_health
 from ansible_collections.llmstack.serving.plugins.module_utils import _serving_health as health
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube, Ref
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import Selection, View, wait_until
 from ansible_collections.llmstack.serving.plugins.module_utils._readiness import (
-    INFERENCE_SERVICE_LABEL,
+    SERVING_LABELS,
     Verdict,
     Wanted,
     deletion,
@@ -71,7 +72,7 @@ def wait_until_ready(kube: Kube, items: list[Item], settings: Settings, deadline
         lacking, view = wait_until(kube, _selections(items), decide, deadline)
     for item in items:
         item.resource = _found(view, item) or item.resource
-        if item.ref.kind == "InferenceService":
+        if item.ref.kind in SERVING_LABELS:
             seen = observed(view, item.resource, look)
             item.related = [*seen.workloads, *seen.pods]
     if lacking == []:
@@ -169,22 +170,23 @@ def _selections(items: list[Item]) -> list[Selection]:
         for where, found in names.items()
     ]
     for item in items:
-        if item.ref.kind == "InferenceService":
+        if item.ref.kind in SERVING_LABELS:
             chosen += serving_selections(item.resource)
     return chosen
 
 
 def serving_selections(service: dict[str, Any]) -> list[Selection]:
-    """What else must be watched to judge an InferenceService; the same for all of a namespace."""
+    """What else must be watched to judge what serves models; the same for all of a kind in a namespace."""
     namespace = service["metadata"]["namespace"]
+    label = SERVING_LABELS[service["kind"]][0]
     mode = (service["metadata"].get("annotations") or {}).get("serving.kserve.io/deploymentMode")
     mode = (service.get("status") or {}).get("deploymentMode") or mode
     workloads = (
         ("serving.knative.dev/v1", "Service") if mode in ("Knative", "Serverless") else ("apps/v1", "Deployment")
     )
     return [
-        Selection(*workloads, namespace, labels=INFERENCE_SERVICE_LABEL),
-        Selection("v1", "Pod", namespace, labels=INFERENCE_SERVICE_LABEL),
+        Selection(*workloads, namespace, labels=label),
+        Selection("v1", "Pod", namespace, labels=label),
     ]
 
 
@@ -201,29 +203,35 @@ def _verdict(view: View, item: Item, look: Look, since_seconds: float, wanted: W
     if found is None:
         listed = any((seen.api_version, seen.kind) == (item.ref.api_version, item.ref.kind) for seen in view)
         return failed("was deleted by someone else") if listed else progressing("has not been seen")
-    if item.ref.kind != "InferenceService":
+    if item.ref.kind not in SERVING_LABELS:
         return judge(found)
     seen = observed(view, found, look)
     seen.before, seen.since_seconds = (None if item.action == "unchanged" else item.was), since_seconds
     seen.wanted = wanted
-    state, phase, cause = health.judge(seen)
+    state, phase, cause = judge_of(item.ref.kind)(seen)
     if state in ("ready", "stopped"):
         return Verdict("ready")
     return failed(f"{phase}: {cause}") if state == "failed" else progressing(phase)
 
 
+def judge_of(kind: str) -> Callable[[health.Observation], health.Health]:
+    """The function that judges what serves models."""
+    return health.judge if kind == "InferenceService" else llm_health.judge
+
+
 def observed(view: View, service: dict[str, Any], look: Look) -> health.Observation:
-    """What a view of serving_selections shows of one InferenceService."""
+    """What a view of serving_selections shows of one thing that serves models."""
     namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+    label, name_label = SERVING_LABELS[service["kind"]]
 
     def all_of(*kinds: str) -> list[dict[str, Any]]:
         return [
             manifest
             for selection, objects in view.items()
-            if selection.kind in kinds and selection.labels == INFERENCE_SERVICE_LABEL
+            if selection.kind in kinds and selection.labels == label
             for manifest in objects.values()
             if manifest["metadata"].get("namespace") == namespace
-            and (manifest["metadata"].get("labels") or {}).get(INFERENCE_SERVICE_LABEL) == name
+            and (manifest["metadata"].get("labels") or {}).get(name_label) == name
         ]
 
     pods = all_of("Pod")

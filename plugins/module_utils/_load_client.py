@@ -594,15 +594,19 @@ async def get(target: Target, timeouts: Timeouts, path: str) -> tuple[int, bytes
         client.close()
 
 
+async def question(target: Target, timeouts: Timeouts, path: str, body: bytes, streaming: bool) -> Answer:
+    """One POST (path below the target's) with its whole, successful answer and its text. Raises RequestFailed."""
+    client = Client(target, timeouts)
+    try:
+        answer = Answer(streaming, keep_text=True)
+        await exchange(client, client.encoded("POST", path, body), answer, streaming)
+        return answer
+    finally:
+        client.close()
+
+
 async def probe(
     target: Target, timeouts: Timeouts, bodies: Bodies, text: str, max_tokens: int, streaming: bool
 ) -> Answer:
     """One request as the load test sends them. Raises RequestFailed."""
-    client = Client(target, timeouts)
-    try:
-        answer = Answer(streaming)
-        request = client.encoded("POST", PATHS[bodies.api], bodies.body([text], [], max_tokens))
-        await exchange(client, request, answer, streaming)
-        return answer
-    finally:
-        client.close()
+    return await question(target, timeouts, PATHS[bodies.api], bodies.body([text], [], max_tokens), streaming)

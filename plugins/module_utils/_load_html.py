@@ -13,7 +13,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._load_histogram i
 from ansible_collections.llmstack.serving.plugins.module_utils._load_metrics import LATENCIES, latency_slices
 from ansible_collections.llmstack.serving.plugins.module_utils._load_plot import Series, line_chart
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --soft: #5b6570; --line: #d9dee3; --back: #fff; --card: #f6f8fa;
   --good: #1a7f37; --bad: #c62828; }
 @media (prefers-color-scheme: dark) { :root { --text: #e6e9ec; --soft: #9aa4ae; --line: #39414a; --back: #14181c;
@@ -26,7 +26,7 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5r
 .headline { font-size: 1.1rem; border-left: 4px solid currentColor; padding: .4rem .8rem; background: var(--card); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td.wide { white-space: normal; }
+td.wide, th { white-space: normal; vertical-align: top; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
 figure { margin: 0; background: var(--card); padding: .8rem; border-radius: 6px; break-inside: avoid; }
 figcaption { color: var(--soft); font-size: .85rem; } svg { width: 100%; height: auto; }
@@ -41,7 +41,7 @@ def to_html(document: dict[str, Any], history: list[dict[str, Any]] | None = Non
     parts = [
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Load test {escape(document['name'])}: {verdict}</title><style>{_STYLE}</style></head><body>",
+        f"<title>Load test {escape(document['name'])}: {verdict}</title><style>{STYLE}</style></head><body>",
         f'<h1>Load test {escape(document["name"])}: <span class="{verdict}">{verdict}</span></h1>',
         f'<p class="soft">{escape(document["workload"]["model"])} at {escape(document["target"]["url"])}, '
         f"{escape(document['started'])} to {escape(document['finished'])}</p>",
@@ -50,18 +50,18 @@ def to_html(document: dict[str, Any], history: list[dict[str, Any]] | None = Non
     if document["partial"]:
         parts.append(f'<p class="fail">Partial: {escape(document["partial"])}.</p>')
     parts.append(_list("Failures", document["failures"]) + _list("Warnings", document["warnings"]))
-    parts += ["<h2>Results</h2>", _table(report.STAGE_COLUMNS, [report.stage_row(part) for part in document["stages"]])]
+    parts += ["<h2>Results</h2>", table(report.STAGE_COLUMNS, [report.stage_row(part) for part in document["stages"]])]
     parts += [
         "<h2>SLOs</h2>",
         _slo_table(document),
         '<h2>Plots</h2><div class="plots">',
-        *_plots(document, history or []),
+        *plots(document, history or []),
         "</div>",
     ]
     if document["baseline"]:
         parts += [
             "<h2>Against the baseline</h2>",
-            _table(report.BASELINE_COLUMNS, [report.baseline_row(line) for line in document["baseline"]]),
+            table(report.BASELINE_COLUMNS, [report.baseline_row(line) for line in document["baseline"]]),
         ]
     parts += [
         _errors(document),
@@ -73,13 +73,14 @@ def to_html(document: dict[str, Any], history: list[dict[str, Any]] | None = Non
     return "".join(parts)
 
 
-def _plots(document: dict[str, Any], history: list[dict[str, Any]]) -> list[str]:
+def plots(document: dict[str, Any], history: list[dict[str, Any]]) -> list[str]:
+    """The figures of a report; `history` are earlier ones of the same test, oldest first."""
     stages = document["stages"]
     found = []
     if stages:
         last = stages[-1]
         found.append(
-            _figure(
+            figure(
                 f"How latencies are distributed ({last['name']})",
                 "The share of requests (or gaps) that took at most so long.",
                 line_chart(
@@ -107,14 +108,14 @@ def _plots(document: dict[str, Any], history: list[dict[str, Any]]) -> list[str]
                 for statistic in ("p50", "p95", "p99")
             ]
             found.append(
-                _figure(
+                figure(
                     f"{title} against load",
                     "Where a line bends up, requests begin to wait.",
                     line_chart(lines, label, "milliseconds"),
                 )
             )
         found.append(
-            _figure(
+            figure(
                 "Throughput against latency",
                 "Each point is a stage: further right serves more, further up makes users wait longer.",
                 line_chart(
@@ -139,7 +140,7 @@ def _plots(document: dict[str, Any], history: list[dict[str, Any]]) -> list[str]
         found += _timeline(part)
     if history:
         found.append(_trend([*history, document]))
-    return [figure for figure in found if figure]
+    return [each for each in found if each]
 
 
 def _timeline(stage: dict[str, Any]) -> list[str]:
@@ -152,12 +153,12 @@ def _timeline(stage: dict[str, Any]) -> list[str]:
         if name in part["latency"]:
             latencies.append((moment, round(1000 * Histogram.from_dict(part["latency"][name]).quantile(0.95), 3)))
     found = [
-        _figure(
+        figure(
             f"Requests over time ({stage['name']})",
             "Answers per second, by when they ended.",
             line_chart([Series("requests/s", requests)], "seconds", "requests/s"),
         ),
-        _figure(
+        figure(
             f"Latency over time ({stage['name']})",
             "p95 of the time to first token (end to end, where nothing is streamed).",
             line_chart([Series("p95", latencies)], "seconds", "milliseconds"),
@@ -170,7 +171,7 @@ def _timeline(stage: dict[str, Any]) -> list[str]:
             for key, label in (("running", "running"), ("waiting", "waiting"), ("kv_cache_percent", "KV cache %"))
         ]
         found.append(
-            _figure(
+            figure(
                 f"Inside the server ({stage['name']})",
                 "Requests that run and wait in the engine, and how full its KV cache is, from its /metrics.",
                 line_chart(lines, "seconds", "requests, %"),
@@ -192,7 +193,7 @@ def _trend(runs: list[dict[str, Any]]) -> str:
                 points.append((number, latency["p95"]))
                 labels.append(run["started"])
         lines.append(Series(f"p95, {name}", points, labels))
-    return _figure(
+    return figure(
         "From run to run",
         "p95 of the time to first token (end to end, where nothing is streamed) in this and earlier runs.",
         line_chart(lines, "run", "milliseconds"),
@@ -216,13 +217,13 @@ def _throughput(stage: dict[str, Any]) -> float:
     return stage["output_tokens_per_second"] or stage["requests_per_second"]
 
 
-def _figure(title: str, caption: str, svg: str) -> str:
+def figure(title: str, caption: str, svg: str) -> str:
     if not svg:
         return ""
     return f"<figure><h3>{escape(title)}</h3>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
+def table(header: tuple[str, ...], rows: list[list[str]]) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -240,7 +241,7 @@ def _slo_table(document: dict[str, Any]) -> str:
         for part in document["stages"]
         for line in part["slos"]
     ]
-    return _table(("Stage", "SLO", "Limit", "Measured", "Verdict"), rows)
+    return table(("Stage", "SLO", "Limit", "Measured", "Verdict"), rows)
 
 
 def _errors(document: dict[str, Any]) -> str:
@@ -249,7 +250,7 @@ def _errors(document: dict[str, Any]) -> str:
         for part in document["stages"]
         for kind, number in part["errors"].items()
     ]
-    return "<h2>Errors</h2>" + _table(("Stage", "Number", "Class", "First message"), rows) if rows else ""
+    return "<h2>Errors</h2>" + table(("Stage", "Number", "Class", "First message"), rows) if rows else ""
 
 
 def _health_table(document: dict[str, Any]) -> str:
@@ -277,12 +278,12 @@ def _health_table(document: dict[str, Any]) -> str:
         "Most waiting",
         "KV cache at most",
     )
-    return _table((*header, "Preemptions", "Server's own mean TTFT ms"), rows)
+    return table((*header, "Preemptions", "Server's own mean TTFT ms"), rows)
 
 
 def _workload(document: dict[str, Any]) -> str:
     rows = [[key.replace("_", " "), str(value)] for key, value in document["workload"].items() if value is not None]
-    return "<h2>Workload</h2>" + _table(("Setting", "Value"), rows)
+    return "<h2>Workload</h2>" + table(("Setting", "Value"), rows)
 
 
 def _list(title: str, texts: list[str]) -> str:

@@ -45,6 +45,12 @@ def sample(text: str) -> dict[str, float]:
     return values
 
 
+def total(text: str, name: str) -> float | None:
+    """The sum of one metric's values in a page, over all its labels; None if it is not there."""
+    values = [float(match["value"]) for match in _LINE.finditer(text) if match["name"] == name]
+    return sum(values) if values else None
+
+
 def together(pages: list[dict[str, float]]) -> dict[str, float]:
     """One sample of several servers."""
     values: dict[str, float] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _load_client, _load_endpoint
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube, Ref
@@ -20,7 +21,7 @@ KINDS = {
 
 def target(params: dict[str, Any], kube: Callable[[], Kube]) -> _load_client.Target:
     """Where requests go: `url`, or what the named object publishes. Raises LoadError, KubeError."""
-    url, connect_to = params["url"], params["connect_to"]
+    url, connect_to, host_header = params["url"], params["connect_to"], params["host_header"]
     if not url:
         key = next(name for name in KINDS if params[name])
         cluster = kube()
@@ -30,12 +31,19 @@ def target(params: dict[str, Any], kube: Callable[[], Kube]) -> _load_client.Tar
             raise LoadError(f"{reference} does not exist. Correct {key} or namespace.")
         inside = params["in_cluster"] is not None
         url = (_load_endpoint.internal_url(service) if inside else _load_endpoint.url(service)) + params["path_prefix"]
-        if params["gateway"] and not connect_to and not inside:
-            connect_to = _gateway(cluster, params["gateway"], url.partition(":")[0])
+        gateway = params["gateway"]
+        if gateway and not connect_to and not inside:
+            if "://" in gateway:
+                # The Gateway as this machine reaches it; the service is chosen by its host name.
+                parts = urlsplit(url)
+                host_header = host_header or parts.netloc
+                url = gateway.rstrip("/") + parts.path
+            else:
+                connect_to = _gateway(cluster, gateway, url.partition(":")[0])
     return _load_client.target(
         url,
         connect_to,
-        params["host_header"],
+        host_header,
         params["endpoint_api_key"],
         params["endpoint_headers"],
         params["endpoint_ca_cert"],

@@ -9,12 +9,10 @@ one puts them in order around the client (_load_run), and reads and writes the f
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _load_baseline,
     _load_client,
+    _load_files,
     _load_html,
     _load_prompts,
     _load_report,
@@ -31,10 +30,10 @@ from ansible_collections.llmstack.serving.plugins.module_utils import (
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._load_errors import LoadError, MissingLibrary
 
-FORMATS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
-    "json": (".json", _load_report.to_json),
-    "markdown": (".md", _load_report.to_markdown),
-    "junit": (".xml", _load_report.to_junit),
+RENDERERS: _load_files.Renderers = {
+    "json": (".json", lambda document, earlier: _load_report.to_json(document)),
+    "markdown": (".md", lambda document, earlier: _load_report.to_markdown(document)),
+    "junit": (".xml", lambda document, earlier: _load_report.to_junit(document)),
     "html": (".html", _load_html.to_html),
 }
 # Two lengths far enough apart to tell the template's tokens from those of the words.
@@ -329,69 +328,13 @@ def _line(state: _load_run.Progress) -> str:
     return f"{state.stage}: {state.seconds:.0f} s, {state.sent} requests ({rate:.1f}/s), {state.in_flight} in flight{ttft}{failed}"
 
 
-def check_report_dir(directory: str) -> None:
-    """Raises LoadError if no report can be written there. Better before the test than after."""
-    try:
-        os.makedirs(directory, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory) as file:
-            file.write(b"\0" * 65536)
-            file.flush()
-    except OSError as error:
-        raise LoadError(f"No report can be written to report_dir {directory}: {error.strerror}.") from error
-
-
 def write_reports(document: dict[str, Any], directory: str, formats: list[str], history: int) -> list[str]:
-    """Write the report's files, each whole or not at all. Returns their paths; raises LoadError."""
-    name = document["name"]
-    written = []
-    try:
-        earlier = _history(os.path.join(directory, f"{name}-history"), document, history)
-        for kind in formats:
-            suffix, render = FORMATS[kind]
-            text = _load_html.to_html(document, earlier) if kind == "html" else render(document)
-            written.append(os.path.join(directory, name + suffix))
-            _write(written[-1], text)
-    except OSError as error:
-        raise LoadError(
-            f"The report could not be written to report_dir {directory}: {error.strerror}. "
-            "What was measured is in this task's result."
-        ) from error
-    return written
+    """Write the report's files. Returns their paths; raises LoadError."""
+    return _load_files.write(document, directory, RENDERERS, formats, history, _kept)
 
 
-def _history(directory: str, document: dict[str, Any], keep: int) -> list[dict[str, Any]]:
-    """Keep this report's numbers beside those of the last `keep` runs; returns the earlier ones, oldest first."""
-    if not keep:
-        return []
-    os.makedirs(directory, exist_ok=True)
-    earlier = []
-    for entry in sorted(os.listdir(directory)):
-        path = os.path.join(directory, entry)
-        with contextlib.suppress(ValueError), open(path, encoding="utf-8") as stream:
-            old = json.load(stream)
-            # Only what this function wrote is counted and, one day, removed.
-            if isinstance(old, dict) and old.get("kind") == _load_report.KIND:
-                earlier.append((path, old))
-    for path, _old in earlier[: max(0, len(earlier) - keep + 1)]:
-        os.unlink(path)
-    earlier = earlier[max(0, len(earlier) - keep + 1) :]
-    stamp = document["started"].replace("-", "").replace(":", "").replace("+0000", "Z")
-    _write(os.path.join(directory, f"{stamp}.json"), _load_report.to_json(_load_report.summary(document)))
-    return [old for _path, old in earlier]
-
-
-def _write(path: str, text: str) -> None:
-    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".load-test-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(draft, 0o666 & ~mask)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+def _kept(document: dict[str, Any]) -> str:
+    return _load_report.to_json(_load_report.summary(document))
 
 
 def read(parameter: str, path: str) -> str:

@@ -95,6 +95,44 @@ def overlay(live: Any, desired: Any) -> Any:
     return copy.deepcopy(desired)
 
 
+def applied(live: dict[str, Any], field_manager: str) -> dict[str, Any]:
+    """What a field manager has described of an object with server-side apply, at its present values.
+
+    Sent again with a change, it changes just that: sent without the rest, the API server would remove the rest. As the
+    Extract functions of k8s.io/client-go applyconfigurations; the format is sigs.k8s.io/structured-merge-diff fieldpath.
+    """
+    metadata = live["metadata"]
+    named = {key: metadata[key] for key in ("name", "namespace") if key in metadata}
+    found: dict[str, Any] = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": named}
+    for entry in metadata.get("managedFields") or []:
+        mine = entry.get("manager") == field_manager and entry.get("operation") == "Apply"
+        if mine and not entry.get("subresource"):
+            part = _owned(live, entry.get("fieldsV1") or {})
+            found = {**found, **part, "metadata": {**named, **(part.get("metadata") or {})}}
+    return found
+
+
+def _owned(value: Any, fields: dict[str, Any]) -> Any:
+    """The part of a value that a tree of fieldsV1 names; a tree without branches names all of it."""
+    branches = {key: below for key, below in fields.items() if key != "."}
+    if not branches or not isinstance(value, dict | list):
+        return copy.deepcopy(value)
+    if isinstance(value, dict):
+        names = {key[2:]: below for key, below in branches.items() if key.startswith("f:")}
+        return {name: _owned(value[name], below) for name, below in names.items() if name in value}
+    kept = []
+    for item in value:
+        for key, below in branches.items():
+            kind, _colon, text = key.partition(":")
+            wanted = json.loads(text)
+            if kind == "k" and isinstance(item, dict) and wanted.items() <= item.items():
+                # The keys name the item, also where the manager owns nothing else of it.
+                kept.append(wanted if set(below) == {"."} else {**wanted, **_owned(item, below)})
+            elif kind == "v" and item == wanted:
+                kept.append(copy.deepcopy(item))
+    return kept
+
+
 def holds(live: dict[str, Any], desired: dict[str, Any], field_manager: str) -> bool:
     """Whether a server-side apply of `desired` by `field_manager` provably changes nothing, so that none need be sent.
 

@@ -16,7 +16,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -34,7 +34,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._part_sender impo
     Throttle,
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._retry import Transient, retried
-from ansible_collections.llmstack.serving.plugins.module_utils._s3 import Bucket, ObjectOptions, S3Error
+from ansible_collections.llmstack.serving.plugins.module_utils._s3 import Begun, Bucket, ObjectOptions, S3Error
 from ansible_collections.llmstack.serving.plugins.module_utils._source_files import SourceError, SourceFile
 from ansible_collections.llmstack.serving.plugins.module_utils._upload_memory import Journal, KnownDigests
 from ansible_collections.llmstack.serving.plugins.module_utils._upload_plan import Part, Remote
@@ -126,8 +126,9 @@ class ModelUpload:
         self._known = KnownDigests(request.state_folder, request.src)
         self._journal = Journal(request.state_folder, f"{bucket.endpoint} {self._uri}")
         self._journal_kept = False
+        # Path -> ids of unfinished uploads that were there before this run began one; None if they cannot be listed.
+        self._others: dict[str, list[str]] | None = None
         self._algorithm = next(name for name in _checksums.available() if bucket.speaks(name))
-        self._agreed = False
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
         self._digests: dict[str, dict[str, str]] = {}
@@ -161,20 +162,26 @@ class ModelUpload:
             outcome.seconds = time.monotonic() - begin
             return outcome
         try:
-            if listed is None:
-                self._bucket.create()
-            if to_send or to_delete:
-                self._change(files, to_send, to_delete, withdraw=published is not None)
-            self._in_parallel(self._tagging(path) for path in to_tag)
+            if to_send or to_delete or to_tag or self._manifest(files) != published:
+                outcome.changed = True
+                with self._held_journal():
+                    if listed is None:
+                        self._bucket.create()
+                    self._tidy({file.path for file in to_send if file.size_bytes > request.part_size_bytes})
+                    self._agree_on_algorithm()
+                    if to_send or to_delete:
+                        self._change(files, to_send, to_delete, withdraw=published is not None)
+                    self._in_parallel(self._tagging(path) for path in to_tag)
+                    manifest, key = self._manifest(files), self._key(request.manifest)
+                    self._bucket.write(key, manifest, "application/json", self._algorithm, request.options)
+                    self._warn_of_neighbours()
+            elif self._journal:
+                # Nobody needs it for the model to be there: whoever may not do it has no error.
+                with self._held_journal(), contextlib.suppress(S3Error):
+                    self._tidy(set())
         finally:
             self._remember(files)
         outcome.manifest = self._manifest(files)
-        if to_send or to_delete or to_tag or outcome.manifest != published:
-            outcome.changed = True
-            self._agree_on_algorithm()
-            key = self._key(request.manifest)
-            self._bucket.write(key, outcome.manifest, "application/json", self._algorithm, request.options)
-            self._warn_of_neighbours()
         outcome.bytes_sent = self._bytes_sent
         outcome.seconds = time.monotonic() - begin
         return outcome
@@ -195,7 +202,7 @@ class ModelUpload:
                 "set delete: true to remove them too."
             )
         sizes = {path: item.size_bytes for path, item in remote.items()}
-        changed = bool(doomed or self._journal.unfinished)
+        changed = bool(doomed or self._journal)
         outcome = Outcome(dict.fromkeys(doomed, "delete"), sizes, {}, _before(remote, recorded), changed)
         if not request.check_mode:
             with self._held_journal():
@@ -203,6 +210,7 @@ class ModelUpload:
                     self._bucket.delete(self._key(request.manifest))
                 self._in_parallel(self._deletion(path) for path in sorted(doomed - {request.manifest}))
                 self._abort_unfinished(list(self._journal.unfinished))
+                self._abort_doubtful()
         outcome.seconds = time.monotonic() - begin
         return outcome
 
@@ -374,18 +382,14 @@ class ModelUpload:
     def _change(
         self, files: Sequence[SourceFile], to_send: Sequence[SourceFile], to_delete: Sequence[str], withdraw: bool
     ) -> None:
-        with self._held_journal():
-            if to_send:
-                self._agree_on_algorithm()
-            if withdraw:
-                self._bucket.delete(self._key(self._request.manifest))
-            try:
-                self._send(to_send)
-                self._in_parallel(self._deletion(path) for path in to_delete)
-                self._prove(files)
-            except (UploadError, SourceError, S3Error) as error:
-                raise UploadError(self._what_is_left(error)) from error
-            self._warn_of_foreign_uploads()
+        if withdraw:
+            self._bucket.delete(self._key(self._request.manifest))
+        try:
+            self._send(to_send)
+            self._in_parallel(self._deletion(path) for path in to_delete)
+            self._prove(files)
+        except (UploadError, SourceError, S3Error) as error:
+            raise UploadError(self._what_is_left(error)) from error
 
     def _what_is_left(self, error: Exception) -> str:
         kept = ""
@@ -409,24 +413,33 @@ class ModelUpload:
         try:
             yield
         finally:
-            if not self._journal_kept:
-                with contextlib.suppress(S3Error):
+            with contextlib.suppress(S3Error):
+                if not self._journal_kept:
                     self._abort_unfinished(list(self._journal.unfinished))
+                self._abort_doubtful()
             self._journal.release()
 
     def _agree_on_algorithm(self) -> None:
-        """The best checksum that both sides know, found out by trying, once."""
-        if self._agreed:
-            return
+        """The best checksum that both sides know, found out by trying."""
         for algorithm in _checksums.available():
-            if self._bucket.verifies(algorithm, self._key(self._request.manifest)):
-                self._algorithm, self._agreed = algorithm, True
+            if self._server_verifies(algorithm):
+                self._algorithm = algorithm
                 return
         raise UploadError(f"{self._bucket.endpoint} verifies no checksum at all: it is not safe to upload there.")
 
+    def _server_verifies(self, algorithm: str) -> bool:
+        path = self._request.manifest
+
+        def begin() -> str:
+            begun = self._begin(path, algorithm, ObjectOptions(), {})
+            return begun.id
+
+        try:
+            return self._bucket.verifies(algorithm, self._key(path), begin)
+        finally:
+            self._abort_unfinished([path] if path in self._journal.unfinished else [])
+
     def _send(self, files: Sequence[SourceFile]) -> None:
-        big = {file.path for file in files if file.size_bytes > self._request.part_size_bytes}
-        self._abort_unfinished([path for path in self._journal.unfinished if path not in big])
         total_bytes = sum(file.size_bytes for file in files)
         readers = ThreadPoolExecutor(max(1, min(self._request.concurrency, os.cpu_count() or 1)))
 
@@ -464,7 +477,7 @@ class ModelUpload:
         if {name: begun.get(name) for name in terms} == terms:
             there = self._bucket.uploaded(self._key(file.path), begun["id"], self._algorithm)
             if there is not None:
-                upload.id, upload.there = begun["id"], there
+                upload.id, upload.whole, upload.there = begun["id"], begun["whole"], there
                 return upload
         self._abort_unfinished([file.path])
         return upload
@@ -519,16 +532,36 @@ class ModelUpload:
 
     def _begun(self, upload: _Multipart) -> str:
         with upload.lock:
+            self._halt_if_stopped()
             if upload.id is None:
-                upload.id = self._bucket.begin(self._key(upload.file.path), self._algorithm, self._request.options)
-                self._note(upload.file.path, {"id": upload.id, **upload.terms})
+                begun = self._begin(upload.file.path, self._algorithm, self._request.options, upload.terms)
+                upload.id, upload.whole = begun.id, begun.whole
             return upload.id
+
+    def _begin(self, path: str, algorithm: str, options: ObjectOptions, terms: Mapping[str, Any]) -> Begun:
+        """Begin a multipart upload and note it, before and after: so one that nobody knows the id of is found again."""
+        doubted = path in self._journal.doubtful
+        if self._others is not None and not doubted:
+            self._doubt(path, self._others.get(path, []))
+        begun = self._bucket.begin(self._key(path), algorithm, options)
+        if begun.only and not doubted:
+            self._doubt(path, None)
+        elif not begun.only and self._others is None:
+            self._warn(
+                f"An answer of {self._bucket.endpoint} was lost, and unfinished uploads cannot be listed: an empty one of "
+                f"{self._key(path)} may be left. A lifecycle rule with AbortIncompleteMultipartUpload removes such."
+            )
+        self._note(path, {"id": begun.id, "whole": begun.whole, **terms})
+        return begun
 
     def _complete(self, upload: _Multipart, identity: str) -> None:
         file, key = upload.file, self._key(upload.file.path)
         # From the read that also made the SHA-256, where there is one: so the server proves both to be of one content.
         checksum = upload.digests.result()[self._algorithm] if upload.digests else self._joined(upload)
-        answered = self._bucket.complete(key, identity, self._algorithm, checksum, upload.done)
+        # Servers that only know checksums of checksums must not be given the whole file's.
+        answered = self._bucket.complete(
+            key, identity, self._algorithm, checksum if upload.whole else None, upload.done
+        )
         stored = self._bucket.stored(key)
         if stored is None or stored[0] != file.size_bytes or stored[1].get(self._algorithm, checksum) != checksum:
             self._note(file.path, None)
@@ -594,11 +627,18 @@ class ModelUpload:
 
     def _note(self, path: str, entry: dict[str, Any] | None) -> None:
         """Note in the journal that an upload was begun, or (None) that it is over."""
+        self._keep(self._journal.unfinished, path, entry)
+
+    def _doubt(self, path: str, others: list[str] | None) -> None:
+        """Note in the journal that an upload may be begun beside these, or (None) that there is surely none."""
+        self._keep(self._journal.doubtful, path, others)
+
+    def _keep(self, notes: dict[str, Any], path: str, note: Any) -> None:
         with self._lock:
-            if entry is None:
-                self._journal.unfinished.pop(path, None)
+            if note is None:
+                notes.pop(path, None)
             else:
-                self._journal.unfinished[path] = entry
+                notes[path] = note
             if self._journal_kept:
                 with contextlib.suppress(OSError):
                     self._journal.save()
@@ -609,14 +649,38 @@ class ModelUpload:
             self._bucket.abort(self._key(path), self._journal.unfinished[path]["id"])
             self._note(path, None)
 
-    def _warn_of_foreign_uploads(self) -> None:
-        with contextlib.suppress(S3Error):
-            if foreign := self._bucket.unfinished(f"{self._request.prefix}/"):
-                self._warn(
-                    f"{len(foreign)} unfinished multipart uploads under {self._uri}/ that this module does not know as "
-                    "its own were left, and take space: a lifecycle rule with AbortIncompleteMultipartUpload removes "
-                    "such."
-                )
+    def _abort_doubtful(self) -> None:
+        """Drop uploads that this or an earlier run began without learning their ids."""
+        if not self._journal.doubtful:
+            return
+        for path, identities in (self._unfinished() or {}).items():
+            known = {*self._journal.doubtful.get(path, identities), self._journal.unfinished.get(path, {}).get("id")}
+            for identity in set(identities) - known:
+                self._bucket.abort(self._key(path), identity)
+        for path in list(self._journal.doubtful):
+            self._doubt(path, None)
+
+    def _unfinished(self) -> dict[str, list[str]] | None:
+        """Path -> ids of all unfinished uploads under the prefix; None if they cannot be listed. Raises S3Error."""
+        listed = self._bucket.unfinished(f"{self._request.prefix}/")
+        if listed is None:
+            return None
+        found: dict[str, list[str]] = {}
+        for key, identity in listed:
+            found.setdefault(key.removeprefix(f"{self._request.prefix}/"), []).append(identity)
+        return found
+
+    def _tidy(self, resumable: Collection[str]) -> None:
+        """Drop what earlier runs left of other files, and see which uploads there are before the first is begun."""
+        self._abort_unfinished([path for path in self._journal.unfinished if path not in resumable])
+        self._abort_doubtful()
+        self._others = self._unfinished()
+        own = {entry["id"] for entry in self._journal.unfinished.values()}
+        if foreign := {identity for identities in (self._others or {}).values() for identity in identities} - own:
+            self._warn(
+                f"{len(foreign)} unfinished multipart uploads under {self._uri}/ that this module does not know as its "
+                "own were left, and take space: a lifecycle rule with AbortIncompleteMultipartUpload removes such."
+            )
 
     # Progress
 
@@ -708,6 +772,7 @@ class _Multipart:
         self.parts = _upload_plan.parts(file.size_bytes, terms["part_size"])
         self.lock = threading.Lock()
         self.id: str | None = None
+        self.whole = False
         # What an earlier run sent: part number -> (size in bytes, ETag, checksum).
         self.there: dict[int, tuple[int, str, str]] = {}
         self.done: list[tuple[int, str, str]] = []

@@ -16,6 +16,11 @@ from typing import Any, Literal, NamedTuple
 SPEC_HASH = "llmstack.serving/spec-hash"
 # On everything that KServe makes for an InferenceService: pkg/constants/constants.go.
 INFERENCE_SERVICE_LABEL = "serving.kserve.io/inferenceservice"
+# What serves models, is judged by its workloads and pods, and keeps a history: which labels those carry (selector, name).
+SERVING_LABELS = {
+    "InferenceService": (INFERENCE_SERVICE_LABEL, INFERENCE_SERVICE_LABEL),
+    "LLMInferenceService": ("app.kubernetes.io/part-of=llminferenceservice", "app.kubernetes.io/name"),
+}
 
 
 class Verdict(NamedTuple):

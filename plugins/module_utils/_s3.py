@@ -69,6 +69,11 @@ _UNKNOWN_ALGORITHM_CODES = {
     "501",
 }
 
+# To whoever may not list unfinished uploads (s3:ListBucketMultipartUploads), and by servers that cannot, or cannot
+# beyond the first page (versitygw 1.8 calls its own marker an InvalidArgument).
+_UNLISTABLE_CODES = {"AccessDenied", "403", "MethodNotAllowed", "NotImplemented", "XNotImplemented", "501"}
+_UNLISTABLE_CODES |= {"InvalidArgument"}
+
 # Answers after which the same request may succeed.
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "InternalError", "BadDigest"}
@@ -165,6 +170,19 @@ class ObjectOptions:
         return {name: value for name, value in values.items() if value is not None}
 
 
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """A multipart upload that was begun.
+
+    whole: the server keeps a checksum of the whole, not of checksums of parts. only: no other upload was begun by an
+    earlier attempt whose answer was lost.
+    """
+
+    id: str
+    whole: bool
+    only: bool
+
+
 class Bucket:
     """One bucket at one endpoint."""
 
@@ -178,7 +196,6 @@ class Bucket:
         self._attempts = attempts
         self._wait: Callable[[float], object] = time.sleep
         self._answered = False
-        self._knows_whole = False
         self._renewed = -_RENEWAL_LASTS_SECONDS
         self._lock = threading.Lock()
         try:
@@ -255,7 +272,11 @@ class Bucket:
     def _call_and_read(self, limit_bytes: int | None, action: str, operation: str, **parameters: Any) -> Any:
         """As _call, but of the object's content at most `limit_bytes` are read."""
 
+        attempts = 0
+
         def once() -> Any:
+            nonlocal attempts
+            attempts += 1
             client = self._client
             try:
                 answer = getattr(client, operation)(Bucket=self.name, **parameters)
@@ -282,6 +303,8 @@ class Bucket:
             self._answered = True
             if not _is_done(operation, answer):
                 raise Transient("the answer to a request was an error with the status of a success")
+            # What the library calls so; it made only one attempt each time.
+            answer["ResponseMetadata"]["RetryAttempts"] = attempts - 1
             return answer
 
         try:
@@ -403,26 +426,22 @@ class Bucket:
         # MD5 has no echo: a server that knows Content-MD5 refuses a wrong one, and all do.
         return algorithm == "md5" or answer.get(f"x-amz-checksum-{algorithm}") == checksum
 
-    def verifies(self, algorithm: str, key: str) -> bool:
-        """Whether the server verifies this algorithm: tried with a multipart upload that is dropped again.
+    def verifies(self, algorithm: str, key: str, begin: Callable[[], str]) -> bool:
+        """Whether the server verifies this algorithm: tried with a multipart upload, which begin() begins.
 
         Raises S3Error for anything but a server that does not know the algorithm.
         """
         if not self.speaks(algorithm):
             return False
-        checksum, upload = _checksums.of_bytes(algorithm, _TRIAL), None
+        checksum = _checksums.of_bytes(algorithm, _TRIAL)
         try:
-            upload = self.begin(key, algorithm, ObjectOptions())
-            parameters = {"Key": key, "UploadId": upload, "PartNumber": 1, _parameter(algorithm): checksum}
+            parameters = {"Key": key, "UploadId": begin(), "PartNumber": 1, _parameter(algorithm): checksum}
             answer = self._call("send a trial part", "upload_part", Body=_TRIAL, **parameters)
             return self.confirmed(algorithm, checksum, answer["ResponseMetadata"]["HTTPHeaders"])
         except S3Error as error:
             if algorithm == "md5" or error.code not in _UNKNOWN_ALGORITHM_CODES:
                 raise
             return False
-        finally:
-            if upload:
-                self.abort(key, upload)
 
     # Requests with the bytes of files: URLs for those who send them
 
@@ -460,8 +479,8 @@ class Bucket:
 
     # Multipart uploads
 
-    def begin(self, key: str, algorithm: str, options: ObjectOptions) -> str:
-        """Begin a multipart upload: its id. Raises S3Error."""
+    def begin(self, key: str, algorithm: str, options: ObjectOptions) -> Begun:
+        """Begin a multipart upload. Raises S3Error; even then there may be one that nobody knows the id of."""
         checksum = {}
         if algorithm != "md5":
             checksum = {"ChecksumAlgorithm": _CHECKSUM_NAMES[algorithm]}
@@ -469,9 +488,8 @@ class Bucket:
                 checksum["ChecksumType"] = "FULL_OBJECT"
         action = f"begin the upload of {key}"
         answer = self._call(action, "create_multipart_upload", Key=key, **checksum, **options.request())
-        # Servers that only know checksums of checksums must not be given the whole file's at the end.
-        self._knows_whole = answer.get("ChecksumType") == "FULL_OBJECT"
-        return str(answer["UploadId"])
+        only = answer["ResponseMetadata"]["RetryAttempts"] == 0
+        return Begun(str(answer["UploadId"]), answer.get("ChecksumType") == "FULL_OBJECT", only)
 
     def uploaded(self, key: str, upload: str, algorithm: str) -> dict[int, tuple[int, str, str]] | None:
         """Part number -> (size in bytes, ETag, checksum) of an unfinished upload; None if it is gone. Raises S3Error."""
@@ -494,15 +512,28 @@ class Bucket:
                 return found
             marker = page["NextPartNumberMarker"]
 
-    def unfinished(self, prefix: str) -> list[tuple[str, str]]:
-        """(key, id) of multipart uploads under a prefix, by whomever; at most 1000. Raises S3Error."""
-        page = self._call("list unfinished uploads", "list_multipart_uploads", Prefix=prefix)
-        return [(item["Key"], item["UploadId"]) for item in page.get("Uploads", [])]
+    def unfinished(self, prefix: str) -> list[tuple[str, str]] | None:
+        """(key, id) of multipart uploads under a prefix, by whomever; None if they cannot be listed. Raises S3Error."""
+        found: list[tuple[str, str]] = []
+        more: dict[str, str] = {}
+        while True:
+            try:
+                page = self._call("list unfinished uploads", "list_multipart_uploads", Prefix=prefix, **more)
+            except S3Error as error:
+                if error.code == "NoSuchBucket":
+                    return []
+                if error.code in _UNLISTABLE_CODES:
+                    return None
+                raise
+            found += [(item["Key"], item["UploadId"]) for item in page.get("Uploads", [])]
+            if not page.get("IsTruncated"):
+                return found
+            more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def complete(
-        self, key: str, upload: str, algorithm: str, checksum: str, done: Iterable[tuple[int, str, str]]
+        self, key: str, upload: str, algorithm: str, checksum: str | None, done: Iterable[tuple[int, str, str]]
     ) -> bool:
-        """Join the parts (number, ETag, checksum); checksum is the whole file's.
+        """Join the parts (number, ETag, checksum); checksum is the whole file's, for servers that keep such.
 
         False if the upload is gone: the answer to an earlier attempt may have been lost. Raises S3Error.
         """
@@ -512,7 +543,7 @@ class Bucket:
             if algorithm != "md5":
                 listed[-1][_parameter(algorithm)] = part_checksum
         whole: dict[str, Any] = {}
-        if algorithm != "md5" and self._knows_whole:
+        if algorithm != "md5" and checksum is not None:
             whole = {_parameter(algorithm): checksum, "ChecksumType": "FULL_OBJECT"}
         parameters = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": listed}, **whole}
         try:
@@ -528,7 +559,7 @@ class Bucket:
         try:
             self._call(f"abort the upload of {key}", "abort_multipart_upload", Key=key, UploadId=upload)
         except S3Error as error:
-            if error.code not in ("NoSuchUpload", "404"):
+            if error.code not in ("NoSuchUpload", "NoSuchBucket", "404"):
                 raise
 
     # Errors

@@ -117,12 +117,29 @@ def current_pods(seen: Observation) -> list[dict[str, Any]]:
     ]
 
 
+def cause_in_parts(seen: Observation) -> Cause | None:
+    """What the workloads and pods of this change say of a failure."""
+    return _of_workloads(seen) or _of_pods(seen)
+
+
+def what_pods_do(seen: Observation, reason: str) -> str:
+    """`reason`, and what the pods of this change do that are not ready."""
+    return _phase(seen, reason)
+
+
+def settled(seen: Observation) -> bool:
+    """Whether what is seen unchanged must be about this change by now."""
+    return seen.since_seconds is None or seen.since_seconds >= SETTLED_SECONDS
+
+
 def _stopped(service: dict[str, Any]) -> bool:
     return (service["metadata"].get("annotations") or {}).get("serving.kserve.io/stop") == "true"
 
 
 def _hashes(service: dict[str, Any]) -> set[str]:
-    components = (service.get("spec") or {}).values()
+    spec = service.get("spec") or {}
+    # Of an LLMInferenceService, the spec itself and the scheduler are components as well.
+    components = [spec, *spec.values(), (spec.get("router") or {}).get("scheduler")]
     return {
         component["annotations"][SPEC_HASH]
         for component in components
@@ -461,6 +478,15 @@ _STORAGE: tuple[_Known, ...] = (
     ),
 )
 
+
+def download_failure(log: str) -> Cause:
+    """Why KServe's storage initializer failed, by its log."""
+    for kind, pattern, reason, remedy in _STORAGE:
+        if pattern.search(log):
+            return Cause(kind, reason, remedy, log=_tail(log))
+    return Cause("storage", "it does not say why", "See the whole log of the storage-initializer.", log=_tail(log))
+
+
 # vLLM: vllm/engine, vllm/config, vllm/platforms/cuda.py, vllm/v1/core/kv_cache_utils.py; PyTorch and argparse.
 _ENGINE: tuple[_Known, ...] = (
     _known(
@@ -518,6 +544,12 @@ _ENGINE: tuple[_Known, ...] = (
         r"Model architectures .* are not supported|not supported for now",
         "the engine does not know the model's architecture",
         "Use a newer engine image or another model.",
+    ),
+    _known(
+        "picker_plugin",
+        r"plugin type \W*[\w-]+\W* is not registered",
+        "the endpoint picker does not know a plugin of its configuration",
+        "Use the picker of llm-d (role llmd), or choose serving.scheduler.profile or config for the picker that is there.",
     ),
     _known("port", r"Address already in use", "its port is taken", "Give each container of the pod a port of its own."),
     _known(

@@ -19,8 +19,6 @@ def told(
     status = service.get("status") or {}
     name, namespace = service["metadata"]["name"], service["metadata"].get("namespace", "default")
     parts = list(related)
-    pods = [part for part in parts if part["kind"] == "Pod"]
-    ready = [pod for pod in pods if pod_phase(pod) == "is ready"]
     return {
         "url": status.get("url"),
         "endpoint": {
@@ -31,22 +29,34 @@ def told(
         },
         "model_status": status.get("modelStatus") or {},
         "revision": _revision(status, parts),
-        "pods": [
-            {
-                "name": pod["metadata"]["name"],
-                "node": (pod.get("spec") or {}).get("nodeName"),
-                "phase": pod_phase(pod),
-                "gpus": gpus(pod),
-            }
-            for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
-        ],
-        "phases": timeline(max(ready, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))) if ready else [],
+        "pods": pods(parts),
+        "phases": phases(parts),
         "commands": [
             f"kubectl -n {namespace} describe inferenceservice {name}",
             f"kubectl -n {namespace} get pods -l serving.kserve.io/inferenceservice={name}",
             f"kubectl -n {namespace} logs -l serving.kserve.io/inferenceservice={name} -c kserve-container --tail=100",
         ],
     }
+
+
+def pods(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """name, node, phase and gpus of the pods among the parts, by name."""
+    found = (part for part in parts if part["kind"] == "Pod")
+    return [
+        {
+            "name": pod["metadata"]["name"],
+            "node": (pod.get("spec") or {}).get("nodeName"),
+            "phase": pod_phase(pod),
+            "gpus": gpus(pod),
+        }
+        for pod in sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+    ]
+
+
+def phases(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How long the newest ready pod took for what; empty if none is ready."""
+    ready = [part for part in parts if part["kind"] == "Pod" and pod_phase(part) == "is ready"]
+    return timeline(max(ready, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))) if ready else []
 
 
 def _revision(status: dict[str, Any], parts: list[dict[str, Any]]) -> str | None:

@@ -57,13 +57,26 @@ class KnownDigests:
 
 
 class Journal:
-    """The multipart uploads that runs began and did not finish, by path: a dictionary with at least `id`."""
+    """The multipart uploads that runs began and did not finish.
+
+    unfinished: path -> a dictionary with at least `id`. doubtful: path -> the ids of all uploads of this path that were
+    there before one was begun whose id never arrived here; whatever else there is of the path is ours.
+    """
 
     def __init__(self, folder: str, destination: str) -> None:
         self._path = _path(folder, "uploads", destination)
         self._destination = destination
         self._lock: int | None = None
-        self.unfinished: dict[str, dict[str, Any]] = _read(self._path)
+        self.unfinished: dict[str, dict[str, Any]] = {}
+        self.doubtful: dict[str, list[str]] = {}
+        self._load()
+
+    def _load(self) -> None:
+        entries = _read(self._path)
+        self.unfinished, self.doubtful = entries.get("unfinished", {}), entries.get("doubtful", {})
+
+    def __bool__(self) -> bool:
+        return bool(self.unfinished or self.doubtful)
 
     def hold(self) -> None:
         """Keep other runs on this machine away from the destination until this process ends.
@@ -76,7 +89,7 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SourceError(f"Another run uploads to {self._destination} now: wait for it to end.") from None
-        self.unfinished = _read(self._path)
+        self._load()
 
     def release(self) -> None:
         if self._lock is not None:
@@ -85,8 +98,8 @@ class Journal:
 
     def save(self) -> None:
         """Raises OSError."""
-        if self.unfinished:
-            _write(self._path, self.unfinished)
+        if self:
+            _write(self._path, {"unfinished": self.unfinished, "doubtful": self.doubtful})
         else:
             self._path.unlink(missing_ok=True)
 

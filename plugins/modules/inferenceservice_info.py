@@ -148,12 +148,8 @@ inferenceservices:
         kind: InferenceService
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _kube_ready, _manifest, _serving_result
-from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import API_VERSION, KIND
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_config import (
     AUTH_ARG_SPEC,
@@ -162,39 +158,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube_config impo
     secrets,
 )
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_errors import KubeError
-from ansible_collections.llmstack.serving.plugins.module_utils._kube_gateway import Gateways
-from ansible_collections.llmstack.serving.plugins.module_utils._serving_health import standing
-
-
-def found(kube: Kube, params: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the module returns for each InferenceService."""
-    services, _version = kube.list(
-        API_VERSION,
-        KIND,
-        params["namespace"],
-        labels=",".join(params["label_selectors"]),
-        fields=f"metadata.name={params['name']}" if params["name"] else "",
-    )
-    if not services:
-        return []
-    view = _kube_ready.glance_at(kube, services, params["namespace"])
-    look = _kube_ready.Look(kube)
-    gateways = Gateways(kube, params["namespace"])
-    entries = []
-    for service in services:
-        seen = _kube_ready.observed(view, service, look)
-        state, phase, cause = standing(seen)
-        health = {"state": state, "phase": phase, "cause": cause.kind if cause else None}
-        entries.append(
-            {
-                "name": service["metadata"]["name"],
-                "namespace": service["metadata"]["namespace"],
-                "health": {**health, "message": str(cause) if cause else phase},
-                **_serving_result.told(service, [*seen.workloads, *seen.pods], gateways.address(service)),
-                "resource": _manifest.without_noise(service),
-            }
-        )
-    return sorted(entries, key=lambda entry: (entry["namespace"], entry["name"]))
+from ansible_collections.llmstack.serving.plugins.module_utils._serving_list import listed
 
 
 def main() -> None:
@@ -209,7 +173,12 @@ def main() -> None:
     )
     module.no_log_values.update(secrets(module.params))
     try:
-        services = found(Kube(connection(module.params)), module.params)
+        services = listed(
+            Kube(connection(module.params)),
+            module.params["namespace"],
+            name=module.params["name"],
+            labels=",".join(module.params["label_selectors"]),
+        )
     except MissingLibrary as error:
         module.fail_json(msg=missing_required_lib(error.name))
     except KubeError as error:

@@ -56,6 +56,7 @@ options:
     description:
       - C(NAMESPACE/NAME) of the Gateway that requests go through, where the host name of the service cannot be resolved. Its
         address is read from the cluster.
+      - Or the URL of the Gateway as this machine reaches it, for example V(https://10.0.0.5:8443).
       - Not used with O(connect_to).
     type: str
   path_prefix:
@@ -442,6 +443,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _load_cluster,
+    _load_files,
     _load_report,
     _load_target,
     _load_test,
@@ -573,7 +575,7 @@ def main() -> None:
             described = {"target": target.url, **plan.described()}
             module.exit_json(changed=False, msg=f"Would send load to {target.url}; nothing was sent.", plan=described)
         if params["report_dir"]:
-            _load_test.check_report_dir(params["report_dir"])
+            _load_files.check_directory(params["report_dir"])
         if params["in_cluster"] is not None:
             document = _load_cluster.run(Kube(connection(params)), params, target, report)
         else:

@@ -340,20 +340,14 @@ bytes_read:
   sample: 1982464
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
-    _model_architectures,
+    _kv_cache,
     _model_fit,
-    _model_placement,
     _model_source,
-    _model_tensors,
+    _model_verdict,
 )
-
-INPUT_ERRORS = (ValueError, _model_source.SourceError)
-GIB = 1024**3
 
 
 def main() -> None:
@@ -382,18 +376,7 @@ def main() -> None:
             "quantization": {"type": "str", "choices": ["fp8", "bitsandbytes"]},
             "kv_cache_dtype": {
                 "type": "str",
-                "choices": [
-                    "auto",
-                    "bfloat16",
-                    "float16",
-                    "fp8",
-                    "fp8_e4m3",
-                    "fp8_e5m2",
-                    "fp8_ds_mla",
-                    "fp8_per_token_head",
-                    "int8_per_token_head",
-                    "nvfp4",
-                ],
+                "choices": list(_kv_cache.KV_DTYPES),
                 "default": "auto",
             },
             "tensor_parallel_size": {"type": "int", "default": 1},
@@ -435,56 +418,16 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        verdict = predict(module.params)
+        verdict = _model_verdict.predict(module.params)
     except _model_source.MissingLibrary as error:
         module.fail_json(msg=missing_required_lib(error.library), exception=error.details)
-    except INPUT_ERRORS as error:
+    except _model_verdict.INPUT_ERRORS as error:
         module.fail_json(msg=str(error))
     for warning in verdict["warnings_found"]:
         module.warn(warning)
     if _model_fit.must_fail(verdict, module.params["fail_on"]):
         module.fail_json(msg=_model_fit.sentence(verdict), **verdict)
     module.exit_json(changed=False, **verdict)
-
-
-def predict(params: dict[str, Any]) -> dict[str, Any]:
-    """The module's result. Raises INPUT_ERRORS with a sentence."""
-    settings = _model_fit.settings(params)
-    nodes = (
-        _model_placement.nodes(params["nodes"])
-        if params["nodes"] is not None
-        else _model_placement.imagined(params["gpu"])
-    )
-    found: dict[str, Any] = {"architecture": None, "weights_total_gib": None, "bytes_read": 0}
-    try:
-        if params["model"]:
-            source = _model_source.at(params["model"], params)
-            config, tensors, found["bytes_read"] = _model_source.load(source)
-            architecture = _model_architectures.describe(config)
-        else:
-            architecture = _model_architectures.describe(params["config"])
-            tensors = [] if params["weights_gib"] else _model_tensors.expected(architecture)
-        draft = None
-        if params["speculative"] and params["speculative"]["model"]:
-            config, draft_tensors, read = _model_source.load(_model_source.at(params["speculative"]["model"], params))
-            draft = _model_fit.Draft(draft_tensors, _model_architectures.describe(config))
-            found["bytes_read"] += read
-    except _model_architectures.UnsupportedArchitecture as error:
-        verdict = _model_fit.unsupported(str(error))
-        return {**found, **_renamed(verdict), "gpu": None, "gpus_needed": _model_fit.gpus(settings), "suggestions": []}
-    total = params["weights_gib"]
-    model = _model_fit.Model(architecture, tensors, int(total * GIB) if total else None, draft)
-    found["architecture"] = architecture.name
-    if tensors:
-        found["weights_total_gib"] = round(sum(tensor.size_bytes for tensor in tensors) / GIB, 2)
-    verdict = _model_placement.on_cluster(model, settings, nodes)
-    suggestions = _model_placement.suggestions(model, settings, nodes, params["suggestions"])
-    return {**found, **_renamed(verdict), "suggestions": suggestions}
-
-
-def _renamed(verdict: dict[str, Any]) -> dict[str, Any]:
-    # Ansible itself uses the key "warnings" of a result.
-    return {"warnings_found" if key == "warnings" else key: value for key, value in verdict.items()}
 
 
 if __name__ == "__main__":

@@ -117,7 +117,9 @@ def tool(name: str) -> Path | None:
     command = home / "bin" / name
     if command.exists():
         return command
-    for python in TOOL_PYTHONS:
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    # What a version manager has but does not offer on PATH is good enough for a bench.
+    for python in (*TOOL_PYTHONS, *map(str, sorted(versions.glob("3.1[23].*/bin/python3"), reverse=True))):
         try:
             # A shim can be there and not work.
             subprocess.run([python, "-c", "import ensurepip"], check=True, capture_output=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -44,11 +45,16 @@ def cluster(sandbox: dict[str, Any]) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def kserve(cluster: Cluster, real_node: None) -> None:
-    """KServe, installed by the collection's own roles if it is not there yet."""
-    if cluster.request("GET", "/apis/serving.kserve.io/v1beta1")[0] != 200:
-        done = ansible_playbook("-i", "inventories/local", "playbooks/install.yml")
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+def stack(real_node: None) -> subprocess.CompletedProcess[str]:
+    """The whole stack as `make site` leaves it: one run for all tests, whatever the cluster was like before."""
+    done = ansible_playbook("-i", "inventories/local", "playbooks/site.yml")
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def kserve(stack: subprocess.CompletedProcess[str]) -> None:
+    """KServe, installed by the collection's own roles."""
 
 
 @pytest.fixture

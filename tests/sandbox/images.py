@@ -23,17 +23,21 @@ from typing import Any
 import yaml
 
 from . import go, wheels
-from .binaries import CERT_MANAGER_VERSION, KSERVE_VERSION
+from .binaries import CERT_MANAGER_VERSION, KSERVE_VERSION, PROMETHEUS_OPERATOR_VERSION, PROMETHEUS_VERSION
 from .errors import SandboxError
 from .layout import CHECKOUT, Layout, cache_directory
 from .oci import Image, LayerWriter, Registry
 
 # What the collection installs: the registry holds it under these names and versions.
 VERSIONS: dict[str, Any] = yaml.safe_load((CHECKOUT / "roles/versions/vars/main.yml").read_text())["versions_table"]
+# Charts that stand in for those that no Go module holds.
+CHARTS = pathlib.Path(__file__).resolve().parent / "charts"
 ISTIO_VERSION = VERSIONS["istio"]["version"]
 # The default of gpu_check's smoke_image.
 CUDA_TAG = "12.8.1-base-ubuntu24.04"
 LOADER_DIRECTORY = "/usr/local/lib/host"
+# What the shell scripts in KServe's presets call.
+_SHELL = ("bash", "awk", "grep", "printf", "sleep", "sort", "tail")
 # One binary, which its first argument turns into one of these.
 CERT_MANAGER_IMAGES = {
     command: f"quay.io/jetstack/cert-manager-{command}:{CERT_MANAGER_VERSION}"
@@ -87,7 +91,21 @@ def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pa
         single(
             f"docker.io/istio/pilot:{ISTIO_VERSION}", "pilot-discovery", "/usr/local/bin/pilot-discovery", user="1337"
         ),
-        _vllm(layer, binaries),
+        single(
+            f"quay.io/prometheus-operator/prometheus-operator:{PROMETHEUS_OPERATOR_VERSION}",
+            "prometheus-operator",
+            "/bin/operator",
+        ),
+        single(
+            f"quay.io/prometheus-operator/prometheus-config-reloader:{PROMETHEUS_OPERATOR_VERSION}",
+            "prometheus-config-reloader",
+            "/bin/prometheus-config-reloader",
+        ),
+        single(f"quay.io/prometheus/prometheus:{PROMETHEUS_VERSION}-distroless", "prometheus", "/bin/prometheus"),
+        _vllm(layer, binaries, work),
+        single(f"kserve/llmisvc-controller:{KSERVE_VERSION}", "kserve-llmisvc", "/manager"),
+        single(VERSIONS["llm_d"]["images"]["endpoint_picker"], "endpoint-picker", "/app/epp"),
+        single(VERSIONS["llm_d"]["images"]["disagg_sidecar"], "disagg-sidecar", "/app/pd-sidecar"),
         _storage_initializer(work),
         _istio_proxy(layer, binaries, work),
     ]
@@ -110,13 +128,28 @@ def _cuda(layer, binaries: dict[str, pathlib.Path]) -> list[Image]:  # type: ign
     return [healthy, *broken]
 
 
-def _vllm(layer, binaries: dict[str, pathlib.Path]) -> Image:  # type: ignore[no-untyped-def]
+def _vllm(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image:  # type: ignore[no-untyped-def]
+    """The engine, and of its image's Debian what KServe's presets run: a shell script, and sleep before the end."""
+    tools = {name: pathlib.Path(found) for name in _SHELL if (found := shutil.which(name))}
+    if missing := set(_SHELL) - set(tools):
+        raise SandboxError(f"The engine's image needs {', '.join(sorted(missing))} of this machine: install them.")
+    path = work / "shell.tar"
+    with LayerWriter(path) as writer:
+        for name, tool in tools.items():
+            writer.file(f"/bin/{name}", tool.resolve(), 0o755)
+        _add_libraries(writer, [tool.resolve() for tool in tools.values()], pathlib.Path("/"))
     files = {
         "/usr/local/bin/vllm": binaries["vllm"],
         "/usr/bin/python3": binaries["vllm"],
         "/usr/local/bin/llm-d-inference-sim": binaries["llm-d-inference-sim"],
     }
-    return Image(VERSIONS["vllm"]["images"]["openai"], [layer("engine", files)], ["vllm", "serve"], user="0:0")
+    return Image(
+        VERSIONS["vllm"]["images"]["openai"],
+        [layer("engine", files), path],
+        ["vllm", "serve"],
+        user="0:0",
+        environment={"LD_LIBRARY_PATH": LOADER_DIRECTORY},
+    )
 
 
 def _storage_initializer(work: pathlib.Path) -> Image:
@@ -200,20 +233,42 @@ def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
     cert_manager = go.module_directory("cert-manager", "github.com/cert-manager/cert-manager") / "deploy/charts"
     istio = go.module_directory("istio", "istio.io/istio") / "manifests/charts"
     kserve = go.module_directory("kserve", "github.com/kserve/kserve") / "charts"
+    operator = go.module_directory("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
     sources = {
         ("cert_manager", "cert_manager"): cert_manager / "cert-manager",
         ("istio", "base"): istio / "base",
         ("istio", "istiod"): istio / "istio-control/istio-discovery",
         ("kserve", "crd"): kserve / "kserve-crd",
         ("kserve", "resources"): kserve / "kserve-resources",
+        ("kube_prometheus_stack", "kube_prometheus_stack"): _stand_in(
+            "kube-prometheus-stack", operator / "example/prometheus-operator-crd", work
+        ),
+        ("gpu_operator", "gpu_operator"): CHARTS / "gpu-operator",
+        ("llm_d", "crd"): kserve / "kserve-llmisvc-crd",
+        ("llm_d", "resources"): kserve / "kserve-llmisvc-resources",
+        ("llm_d", "presets"): kserve / "kserve-runtime-configs",
     }
+    # The operator's release; elsewhere a chart and what it installs count alike.
+    app_versions = {"kube_prometheus_stack": PROMETHEUS_OPERATOR_VERSION}
     for (component, chart), source in sources.items():
-        repository = VERSIONS[component]["charts"][chart].removeprefix("oci://").partition("/")[2].rpartition("/")[0]
-        package = package_chart(helm, source, VERSIONS[component]["version"], work)
+        # A chart that upstream has as a file (https://HOST/team/charts/NAME-1.2.3.tgz) is team/NAME in a mirror.
+        path = VERSIONS[component]["charts"][chart].partition("://")[2].partition("/")[2].rpartition("/")[0]
+        repository = path if source.parent != CHARTS else path.removesuffix("/charts")
+        package = package_chart(helm, source, VERSIONS[component]["version"], work, app_versions.get(component))
         _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
 
 
-def package_chart(helm: str, source: pathlib.Path, version: str, work: pathlib.Path) -> pathlib.Path:
+def _stand_in(name: str, crds: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
+    """A chart of our own with upstream's CRDs in a subchart."""
+    folder = work / "stand-ins" / name
+    shutil.copytree(CHARTS / name, folder)
+    shutil.copytree(crds, folder / "charts/crds/crds", copy_function=shutil.copyfile)
+    return folder
+
+
+def package_chart(
+    helm: str, source: pathlib.Path, version: str, work: pathlib.Path, app_version: str | None = None
+) -> pathlib.Path:
     """A release's chart from its source folder, where version and appVersion are still placeholders."""
     folder = work / source.name
     # Module folders are read-only and helm writes beside what it packages.
@@ -221,7 +276,8 @@ def package_chart(helm: str, source: pathlib.Path, version: str, work: pathlib.P
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     packages = work / f"{source.name}-package"
-    _helm(helm, work, "package", str(folder), "--version", version, "--app-version", version, "-d", str(packages))
+    versions = ("--version", version, "--app-version", app_version or version)
+    _helm(helm, work, "package", str(folder), *versions, "-d", str(packages))
     [package] = packages.glob("*.tgz")
     return package
 
@@ -236,11 +292,20 @@ def _helm(helm: str, work: pathlib.Path, *arguments: str) -> None:
 
 
 def _write_manifests(directory: pathlib.Path) -> None:
-    gateway_api = go.module_directory("istio", "sigs.k8s.io/gateway-api") / "config/crd/standard"
-    target = directory / "gateway-api" / "standard-install.yaml"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    documents = [path.read_text() for path in sorted(gateway_api.glob("*.yaml")) if path.name != "kustomization.yaml"]
-    target.write_text("\n---\n".join(documents))
+    """The CRDs that upstream publishes as one file for each release."""
+    inference = "sigs.k8s.io/gateway-api-inference-extension"
+    sources = {
+        "gateway-api/standard-install.yaml": go.module_directory("istio", "sigs.k8s.io/gateway-api")
+        / "config/crd/standard",
+        "gateway-api-inference-extension/v1-manifests.yaml": go.module_directory("llm-d", inference)
+        / "config/crd/bases",
+        "lws/manifests.yaml": go.module_directory("kserve", "sigs.k8s.io/lws") / "config/crd/bases",
+    }
+    for name, source in sources.items():
+        target = directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        documents = [path.read_text() for path in sorted(source.glob("*.yaml")) if path.name != "kustomization.yaml"]
+        target.write_text("\n---\n".join(documents))
 
 
 def _snapshot(binaries: dict[str, pathlib.Path]) -> pathlib.Path:
@@ -250,9 +315,13 @@ def _snapshot(binaries: dict[str, pathlib.Path]) -> pathlib.Path:
     digest.update(sys.version.encode())
     folder = pathlib.Path(__file__).resolve().parent
     digest.update(json.dumps(VERSIONS, default=str, sort_keys=True).encode())
-    for path in [folder / "images.py", folder / "oci.py", *sorted((folder / "wheels").glob("*.txt"))]:
+    for path in [folder / "images.py", folder / "oci.py", *sorted((folder / "wheels").glob("*.txt")), *_files(CHARTS)]:
         digest.update(path.read_bytes())
     return cache_directory() / "registry" / digest.hexdigest()[:20]
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _keep(snapshot: pathlib.Path, registry_data: pathlib.Path, manifests: pathlib.Path) -> None:

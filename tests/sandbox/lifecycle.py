@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -48,6 +49,11 @@ def up(layout: Layout) -> None:
     host.require_supported()
     with _locked(layout):
         if status(layout).phase == "running" and layout.endpoints.exists():
+            if endpoints(layout).get("made_from") != _made_from():
+                raise SandboxError(
+                    "The sandbox that runs was started by another state of this checkout and may lack what this one"
+                    " needs: `make down` first, then the same command again."
+                )
             print(f"The sandbox is up: {layout.kubeconfig}", flush=True)
             return
         _remove(layout)
@@ -95,6 +101,15 @@ def status(layout: Layout) -> Status:
     return Status(phase, f"{len(running)} processes", running, ended, memory)
 
 
+def _made_from() -> str:
+    """A digest of what decides about a sandbox's content: its code, modules, charts and manifests."""
+    total = hashlib.sha256()
+    for path in sorted((CHECKOUT / "tests" / "sandbox").rglob("*")):
+        if path.is_file() and path.suffix not in (".md", ".pyc"):
+            total.update(str(path.relative_to(CHECKOUT)).encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
 def endpoints(layout: Layout) -> dict[str, object]:
     """What a user of the sandbox needs to know; raises SandboxError if there is none."""
     try:
@@ -132,6 +147,7 @@ def _start(layout: Layout, binaries: dict[str, pathlib.Path], *, real_node: bool
     layout.reports.mkdir(exist_ok=True)
     kubectl = go.cached(ON_DEMAND[0])
     content = {
+        "made_from": _made_from(),
         "real_node": real_node,
         "kubeconfig": str(layout.kubeconfig),
         "context": "sandbox",

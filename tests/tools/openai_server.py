@@ -6,9 +6,9 @@
     python -m tools.openai_server --ttft 0.05 --itl 0.01
 
 prints its port. The model's name in a request chooses what happens: `good`, one of FAULTS, or `FAULT@N`, which is good
-for the first N requests. `GET /stamps` tells the delays that it really made (its own clock, taken at each send), in
-seconds, and forgets them; `GET /seen` shows the last requests. Below /all/ every fault is in the list of models,
-below /none/ there is no list.
+for the first N requests. `GET /be/FAULT` chooses for all requests from then on, also one of STATES. `GET /stamps` tells
+the delays that it really made (its own clock, taken at each send), in seconds, and forgets them; `GET /seen` shows the
+last requests. Below /all/ every fault is in the list of models, below /none/ there is no list.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import time
 from typing import Any
 
@@ -39,6 +41,17 @@ FAULTS = (
     "crlf",  # line ends of the other kind, and comments
     "late-role",  # an empty first delta long before the first token
 )
+# What a whole engine can be, rather than one answer.
+STATES = (
+    "no-models",  # serves, but has loaded nothing
+    "other-model",  # is another model
+    "wrong",  # answers something else
+    "leaky",  # prints markers of its chat template
+    "two-tokenizers",  # counts differently in /tokenize
+    "no-metrics",
+    "frozen",  # its counters stand still
+    "slow",  # two seconds to the first token, 5 ms to each other
+)
 
 
 def event(document: dict[str, Any]) -> bytes:
@@ -59,6 +72,9 @@ class Server(asyncio.Protocol):
     bodies: list[dict[str, Any]] = []
     headers: list[str] = []
     faulty: dict[str, int] = {}
+    state = ""
+    answered = 0
+    echo = False
 
     def __init__(self, ttft: float, itl: float) -> None:
         self.ttft = ttft
@@ -86,7 +102,7 @@ class Server(asyncio.Protocol):
                 return
             body, self.buffer = rest[:length], rest[length:]
             work = self.answer(head.decode(), body, received)
-            if self.ttft or self.itl or b'"good"' not in body:
+            if self.ttft or self.itl or Server.state or b'"good"' not in body:
                 task = asyncio.get_running_loop().create_task(work)
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
@@ -110,7 +126,12 @@ class Server(asyncio.Protocol):
             self.get(path)
             return
         document = json.loads(body)
-        model = document.get("model", "")
+        if path.endswith("tokenize"):
+            self.tokenize(path, document)
+            return
+        model = document["asked"] = document.get("model", "")
+        if Server.state in FAULTS:
+            model = document["model"] = Server.state
         fault, at, healthy = model.partition("@")
         if at:
             Server.faulty[model] = Server.faulty.get(model, 0) + 1
@@ -119,6 +140,10 @@ class Server(asyncio.Protocol):
         Server.requests += 1
         Server.bodies = [*Server.bodies[-20:], document]
         Server.headers = head.split("\r\n")
+        if Server.state == "slow":
+            await asyncio.sleep(2.0)
+        if Server.state != "frozen":
+            Server.answered += 1
         if model == "unknown":
             self.error("404 Not Found", "The model `unknown` does not exist.")
         elif model == "unauthorized":
@@ -149,15 +174,22 @@ class Server(asyncio.Protocol):
     def get(self, path: str) -> None:
         if path.endswith("/models") and not path.startswith("/none/"):
             names = ["good", *(FAULTS if path.startswith("/all/") else ())]
+            names = {"no-models": [], "other-model": ["other"]}.get(Server.state, names)
             data = [{"id": name, "object": "model"} for name in names]
             self.send("200 OK", json.dumps({"object": "list", "data": data}).encode())
-        elif path.endswith("/metrics"):
+        elif "/be/" in path:
+            Server.state = path.rpartition("/")[2]
+            self.send("200 OK", b"{}")
+        elif path.endswith("/health"):
+            self.send("200 OK", b"")
+        elif path.endswith("/metrics") and Server.state != "no-metrics":
             labels = '{engine="0",model_name="good"}'
             text = (
                 f"# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{labels} {Server.running}.0\n"
                 f"vllm:num_requests_waiting{labels} 0.0\nvllm:kv_cache_usage_perc{labels} 0.25\n"
                 f"vllm:num_preemptions_total{labels} {Server.requests // 100}.0\n"
                 f"vllm:generation_tokens_total{labels} {Server.generated}.0\n"
+                f"vllm:request_success_total{labels} {Server.answered}.0\n"
                 f"vllm:time_to_first_token_seconds_sum{labels} {sum(Server.stamps['ttft'])}\n"
                 f"vllm:time_to_first_token_seconds_count{labels} {len(Server.stamps['ttft'])}\n"
             )
@@ -177,13 +209,24 @@ class Server(asyncio.Protocol):
         prompt = len(text.split()) + 7
         return {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
 
+    def tokenize(self, path: str, document: dict[str, Any]) -> None:
+        """A token is a word."""
+        if path.endswith("/detokenize"):
+            answer: dict[str, Any] = {"prompt": "".join(map(chr, document["tokens"]))}
+        else:
+            prompt = str(document.get("prompt") or "")
+            count = self.usage(document, 0)["prompt_tokens"] + (Server.state == "two-tokenizers")
+            answer = {"count": count, "tokens": [ord(sign) for sign in prompt], "max_model_len": 4096}
+        self.send("200 OK", json.dumps(answer).encode())
+
     async def wait(self, seconds: float) -> None:
         if seconds:
             await asyncio.sleep(seconds)
 
     async def stream(self, document: dict[str, Any], chat: bool, received: float) -> None:
         model, tokens = document["model"], int(document.get("max_tokens") or 16)
-        base = {"id": "chatcmpl-1", "object": "chat.completion.chunk" if chat else "text_completion", "model": model}
+        base = {"id": "chatcmpl-1", "object": "chat.completion.chunk" if chat else "text_completion"}
+        base["model"] = document["asked"]
 
         def choice(text: str | None, finish: str | None = None, role: bool = False) -> dict[str, Any]:
             delta: dict[str, Any] = {"role": "assistant"} if role else {}
@@ -209,7 +252,7 @@ class Server(asyncio.Protocol):
                 one = chunk(b": comment\r\n\r\n" + event(choice(" word")).replace(b"\n", b"\r\n"))
             for number in range(events):
                 if number:
-                    await self.wait(self.itl)
+                    await self.wait(0.005 if Server.state == "slow" else self.itl)
                 moment = time.monotonic()
                 self.transport.write(head + one if not number else one)
                 if number:
@@ -241,29 +284,37 @@ class Server(asyncio.Protocol):
     async def whole(self, document: dict[str, Any], chat: bool, received: float) -> None:
         tokens = int(document.get("max_tokens") or 16)
         await self.wait(self.ttft + self.itl * (tokens - 1))
-        text = " word" * tokens
+        messages = document.get("messages") or [{}]
+        # Like an engine that echoes: a question that holds its answer is answered rightly.
+        text = str(messages[-1].get("content")) if Server.echo else " word" * tokens
+        text = {"wrong": "I do not know.", "leaky": f"{text}<|im_end|>"}.get(Server.state, text)
         part = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         finish = "abort" if document["model"] == "abort" else "length"
         choices = [{"index": 0, **part, "finish_reason": finish}]
         answer = {"object": "chat.completion", "choices": choices, "usage": self.usage(document, tokens)}
+        answer["model"] = "other" if Server.state == "other-model" else document["asked"]
         self.send("200 OK", json.dumps(answer).encode())
         self.stamps["e2e"].append(time.monotonic() - received)
 
 
-async def serve(port: int, ttft: float, itl: float, ssl_context: Any = None) -> None:
+async def serve(host: str, port: int, ttft: float, itl: float, ssl_context: Any = None) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Server(ttft, itl), "127.0.0.1", port, ssl=ssl_context, backlog=4096)
+    server = await loop.create_server(lambda: Server(ttft, itl), host, port, ssl=ssl_context, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ttft", type=float, default=0.0, help="seconds")
     parser.add_argument("--itl", type=float, default=0.0, help="seconds")
+    parser.add_argument("--echo", action="store_true", help="answer with the question")
     parser.add_argument("--cert", help="PEM file with key and certificate: serve TLS")
     options = parser.parse_args()
+    # As the first process of a container it would not hear it.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(143))
     context = None
     if options.cert:
         import ssl
@@ -271,7 +322,8 @@ def main() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.cert)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(options.port, options.ttft, options.itl, context))
+        Server.echo = options.echo
+        asyncio.run(serve(options.host, options.port, options.ttft, options.itl, context))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +22,9 @@ from tools import checkout
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 # They put nothing on a cluster, so there is nothing to be present or absent.
-WITHOUT_STATE = {"preflight", "validation", "versions"}
-PLAYBOOKS = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+WITHOUT_STATE = {"operations", "preflight", "validation", "versions"}
+SITE = ["preflight.yml", "install.yml", "deploy.yml", "validate.yml"]
+PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "site.yml")
 INVENTORIES = ["local", "dev", "staging", "production"]
 
 
@@ -134,7 +135,7 @@ def plays(playbook: str) -> list[dict[str, Any]]:
 
 
 def test_the_site_is_its_four_parts_in_order() -> None:
-    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == PLAYBOOKS
+    assert [play["ansible.builtin.import_playbook"] for play in plays("site.yml")] == SITE
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
@@ -145,7 +146,19 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        assert task["tags"] == [role]
+        # A single tag must not lead around a confirmation.
+        assert task["tags"] in ([role], [role, "always"])
+
+
+def test_uninstalling_is_installing_backwards() -> None:
+    def steps(*names: str) -> list[tuple[str, str]]:
+        found = [task["ansible.builtin.import_role"] for name in names for task in plays(name)[0]["tasks"]]
+        named = [(step["name"].removeprefix("llmstack.serving."), step.get("tasks_from", "main")) for step in found]
+        # CRDs stay, and looking at GPUs leaves nothing.
+        looks = {("gateway", "crds"), ("gpu_cluster", "verify")}
+        return [step for step in named if step[0] not in WITHOUT_STATE and step not in looks]
+
+    assert steps("uninstall.yml") == steps("install.yml", "deploy.yml")[::-1]
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
@@ -264,11 +277,11 @@ def documents(template: str) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The objects of every role, by cluster, for all shipped inventories."""
     expression = "{" + ", ".join(
-        f"'{name}': {documents(f'{name}.yml.j2')}"
-        for name in ("gateway", "reader", "runtime", "inference-services", "access-reviews")
+        f"'{name}': {documents(f'{name}.yml.j2')}" for name in ("gateway", "reader", "runtime", "inference-services")
     )
     expression += ", 'istiod': __istio_istiod_values | combine(istio_istiod_values, recursive=true)"
     expression += ", 'kserve': __kserve_values | combine(kserve_values, recursive=true)"
+    expression += ", 'monitoring': __monitoring_values | combine(monitoring_values, recursive=true)"
     expression += ", 'cert_manager': __cert_manager_values | combine(cert_manager_values, recursive=true)}"
     objects: dict[str, dict[str, Any]] = {}
     for inventory in INVENTORIES:
@@ -333,6 +346,107 @@ def test_without_keys_the_service_account_has_the_cloud_s_annotations(made: dict
     account = made["staging"]["reader"][1]
     assert "secrets" not in account
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].endswith("model-reader-staging")
+
+
+# The ways to get at a model, of which no shipped inventory shows more than two
+WAYS: dict[str, dict[str, Any]] = {
+    "keys": {
+        "model_storage_access_key": "key",
+        "model_storage_secret_key": "secret",
+        "model_storage_endpoint_url": "https://minio.example.com:9000",
+        "model_storage_config_key": "models",
+    },
+    "role": {
+        "model_storage_access_key": "",
+        "model_storage_region": "eu-west-1",
+        "model_storage_service_account_annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"},
+    },
+    "external": {
+        "model_storage_access_key": "",
+        "model_storage_external_secret": {
+            "store": "vault",
+            "access_key": {"key": "models/s3", "property": "access_key"},
+            "secret_key": {"key": "models/s3", "property": "secret_key"},
+        },
+    },
+    "hub": {
+        "model_storage_access_key": "",
+        "model_storage_huggingface_token": "token",
+        "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
+        "model_storage_revisions": {"llama": {"uri": "s3://models/llama/", "sha256": "ab"}},
+    },
+    "gone": {"model_storage_access_key": "key", "model_storage_secret_key": "secret", "model_storage_state": "absent"},
+}
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The objects of each case, by kind and name."""
+    folder: Path = tmp_path_factory.mktemp("model_storage")
+    found = evaluate_cases(folder, WAYS, documents("reader.yml.j2"))
+    return {
+        name: {f"{item['kind']}/{item['metadata']['name']}": item for item in items} for name, items in found.items()
+    }
+
+
+def test_an_entry_of_storage_config_is_what_kserve_parses(ways: dict[str, Any]) -> None:
+    data = ways["keys"]["Secret/storage-config"]["data"]
+    entry = json.loads(base64.b64decode(data["models"]))
+    assert entry == {
+        "type": "s3",
+        "bucket": "llm-models",
+        "region": "us-east-1",
+        "endpoint_url": "https://minio.example.com:9000",
+        "access_key_id": "key",
+        "secret_access_key": "secret",
+        "verify_ssl": "1",
+    }
+
+
+def test_an_iam_role_needs_no_secret_and_the_account_says_where_the_bucket_is(ways: dict[str, Any]) -> None:
+    assert set(ways["role"]) == {"Namespace/model-serving", "ServiceAccount/model-reader"}
+    account = ways["role"]["ServiceAccount/model-reader"]
+    assert account["metadata"]["annotations"] == {
+        "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models",
+        "serving.kserve.io/s3-region": "eu-west-1",
+        "serving.kserve.io/s3-verifyssl": "1",
+    }
+    assert "secrets" not in account
+
+
+def test_an_external_store_is_referred_to_and_no_key_passes_here(ways: dict[str, Any]) -> None:
+    assert not [name for name in ways["external"] if name.startswith("Secret/")]
+    spec = ways["external"]["ExternalSecret/model-storage"]["spec"]
+    assert spec["secretStoreRef"] == {"kind": "ClusterSecretStore", "name": "vault"}
+    assert {entry["secretKey"]: entry["remoteRef"]["property"] for entry in spec["data"]} == {
+        "AWS_ACCESS_KEY_ID": "access_key",
+        "AWS_SECRET_ACCESS_KEY": "secret_key",
+    }
+    # KServe reads its settings from the annotations of the Secret that the operator makes.
+    assert spec["target"]["template"]["metadata"]["annotations"]["serving.kserve.io/s3-region"] == "us-east-1"
+    assert ways["external"]["ServiceAccount/model-reader"]["secrets"] == [{"name": "model-storage"}]
+
+
+def test_models_of_a_volume_and_of_the_hub_need_no_bucket(ways: dict[str, Any]) -> None:
+    claim = ways["hub"]["PersistentVolumeClaim/models"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "500Gi"
+    token = ways["hub"]["Secret/model-storage-huggingface"]["data"]["HF_TOKEN"]
+    assert base64.b64decode(token) == b"token"
+    assert ways["hub"]["ServiceAccount/model-reader"]["secrets"] == [{"name": "model-storage-huggingface"}]
+
+
+def test_the_revisions_travel_to_the_cluster(ways: dict[str, Any]) -> None:
+    data = ways["hub"]["ConfigMap/model-storage-revisions"]["data"]
+    assert json.loads(data["llama"]) == {"sha256": "ab", "uri": "s3://models/llama/"}
+
+
+def test_absent_names_what_was_made_but_neither_namespace_nor_volume(ways: dict[str, Any]) -> None:
+    assert set(ways["gone"]) == {
+        "ConfigMap/model-storage-revisions",
+        "Secret/model-storage",
+        "ServiceAccount/model-reader",
+    }
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
@@ -460,168 +574,195 @@ def test_the_namespace_of_the_services_is_never_taken_away(several: dict[str, An
 
 def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None:
     """Two CPUs are all that it can promise."""
-    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager")])
+    values = json.dumps([made["sandbox"][name] for name in ("istiod", "kserve", "cert_manager", "monitoring")])
     requests = [int(found) for found in re.findall(r'"requests": \{"cpu": "(\d+)m"', values)]
     assert len(requests) >= 8
     assert sum(requests) < 1000
 
 
-def nodes(gpus: str, **spec: Any) -> dict[str, Any]:
-    status = {"allocatable": {"nvidia.com/gpu": gpus}, "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"resources": [{"status": status, "spec": spec}]}
-
-
-def permissions(**refused: str) -> dict[str, Any]:
-    wanted = {"namespaces": "create", **refused}
-    reviews = [
-        {
-            "spec": {"resourceAttributes": {"verb": verb, "group": "", "resource": resource}},
-            "status": {"allowed": resource not in refused},
-        }
-        for resource, verb in wanted.items()
-    ]
-    return {"result": {"results": [{"result": review} for review in reviews]}}
-
-
-def kubernetes(version: str) -> dict[str, Any]:
-    return {"version": {"gitVersion": version}}
-
-
-GOOD: dict[str, Any] = {
-    "__preflight_helm": {"stdout": "v4.2.4+g1234"},
-    "__preflight_python": {"stdout": json.dumps({"kubernetes": "37.0.1", "boto3": "1.40.0", "jmespath": "1.0.1"})},
-    "__preflight_cluster": kubernetes("v1.35.4"),
-    "__preflight_permissions": permissions(),
-    "__preflight_nodes": nodes("8"),
-    "llmstack_inference_services": [{"name": "chat", "gpus": 4}],
+# What an inventory says, and what the preflight makes of it.
+ASKED: dict[str, dict[str, Any]] = {
+    "as-shipped": {},
+    "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1},
+    "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
+    "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
 }
 
 
-# What differs from GOOD, and what the sentences must say.
-MISSING: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "nothing": ({}, []),
-    "no-helm": ({"__preflight_helm": {"rc": 2}}, ["Helm was not found as 'helm'"]),
-    "old-helm": ({"__preflight_helm": {"stdout": "v3.19.0+g1"}}, ["Helm 3.19.0 at helm is too old"]),
-    "python-packages": (
-        {"__preflight_python": {"stdout": '{"boto3": "1.1.0", "jmespath": "1.0"}'}},
-        ["boto3 1.1.0 is too old", "kubernetes is missing"],
-    ),
-    "misspelt": ({"kserve_domian": "x"}, ["kserve_domian does not exist: did you mean kserve_domain?"]),
-    "no-cluster": ({"__preflight_cluster": {"msg": "refused"}}, ["cluster does not answer: refused"]),
-    "old-kubernetes": (
-        {"__preflight_cluster": kubernetes("v1.31.9-eks")},
-        ["cert_manager v", "istio 1", "kserve v"],
-    ),
-    "new-kubernetes": (
-        {"__preflight_cluster": kubernetes("v1.37.0")},
-        ["cert_manager v", "istio 1"],
-    ),
-    "allowed-kubernetes": (
-        {"__preflight_cluster": kubernetes("v1.37.0"), "preflight_allow_unsupported_kubernetes": True},
-        [],
-    ),
-    "permissions": (
-        {"__preflight_permissions": permissions(secrets="patch", nodes="list")},
-        ["not permitted to patch secrets, list nodes"],
-    ),
-    "few-gpus": ({"__preflight_nodes": nodes("2")}, ["chat asks for 4 nvidia.com/gpu"]),
-    "cordoned": ({"__preflight_nodes": nodes("8", unschedulable=True)}, ["largest ready node offers 0"]),
-}
+def prometheus(**spec: Any) -> dict[str, Any]:
+    conditions = [{"type": "Available", "status": "True"}]
+    return {"metadata": {"name": "it", "namespace": "other"}, "spec": spec, "status": {"conditions": conditions}}
+
+
+def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespace(tmp_path: Path) -> None:
+    """A selector that is missing selects nothing, an empty one everything."""
+    release: dict[str, Any] = {"matchLabels": {"release": "prometheus"}}
+    everywhere: dict[str, Any] = {"podMonitorNamespaceSelector": {}, "ruleNamespaceSelector": {}}
+    own = prometheus(podMonitorSelector={}, ruleSelector={})
+    own["metadata"]["namespace"] = "monitoring"
+    cases = {
+        "all": ({}, prometheus(podMonitorSelector={}, ruleSelector={}, **everywhere)),
+        "label": (release["matchLabels"], prometheus(podMonitorSelector=release, ruleSelector=release, **everywhere)),
+        "own": ({}, own),
+        "no_rules": ({}, prometheus(podMonitorSelector={}, **everywhere)),
+        "other_label": ({"release": "b"}, prometheus(podMonitorSelector=release, ruleSelector={}, **everywhere)),
+        "other_namespace": ({}, prometheus(podMonitorSelector={}, ruleSelector={})),
+    }
+    variables = {
+        name: {"monitoring_labels": labels, "__monitoring_prometheuses": {"resources": [item]}}
+        for name, (labels, item) in cases.items()
+    }
+    found = evaluate_cases(tmp_path, variables, "__monitoring_selecting | map(attribute='available') | list")
+    selecting = {"all", "label", "own"}
+    assert found == {name: [True] if name in selecting else [] for name in cases}
 
 
 @pytest.fixture(scope="module")
-def preflight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    cases = {name: {**GOOD, **changes} for name, (changes, _sentences) in MISSING.items()}
-    return evaluate_cases(tmp_path_factory.mktemp("preflight"), cases, "__preflight_missing")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime")
+    expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
+    return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
 
-@pytest.mark.parametrize("case", MISSING)
-def test_preflight_names_what_is_missing(preflight: dict[str, Any], case: str) -> None:
-    findings, sentences = preflight[case], MISSING[case][1]
-    assert len(findings) == len(sentences), findings
-    for sentence, finding in zip(sentences, findings, strict=True):
-        assert sentence in finding
+MIRRORS: dict[str, dict[str, Any]] = {
+    "oci": {"helm_release_chart_ref": "oci://quay.io/jetstack/charts/cert-manager"},
+    "file": {"helm_release_chart_ref": "https://helm.ngc.nvidia.com/nvidia/charts/gpu-operator-v26.7.0.tgz"},
+}
 
 
-def answer(**changes: Any) -> dict[str, Any]:
-    choice = {"message": {"content": "hello"}, "finish_reason": "stop"}
-    body = {"model": "chat", "choices": [choice], "usage": {"completion_tokens": 1}}
-    return {"results": [{"status": 200, "json": body, "elapsed": 0} | changes]}
+def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
+    mirror = {"llmstack_chart_mirror": "mirror.example.com/team/"}
+    cases = {name: {**variables, **mirror} for name, variables in MIRRORS.items()}
+    cases["none"] = MIRRORS["file"]
+    assert evaluate_cases(tmp_path, cases, "__helm_release_mirrored_ref") == {
+        "oci": "oci://mirror.example.com/team/jetstack/charts/cert-manager",
+        "file": "oci://mirror.example.com/team/nvidia/gpu-operator",
+        "none": MIRRORS["file"]["helm_release_chart_ref"],
+    }
 
 
-READY = {"conditions": [{"type": "Ready", "status": "True"}], "url": "http://chat-models.example.com"}
-SERVED: dict[str, Any] = {
-    "llmstack_inference_services": [{"name": "chat"}],
-    "validation_report_dir": "/reports",
-    "__validation_gateway": {
-        "resources": [{"status": {"addresses": [{"value": "10.1.2.3"}]}, "spec": {"listeners": []}}]
+PROFILED: dict[str, dict[str, Any]] = {
+    "plain": {"__gpu_operator": {"cloud": None}},
+    "shared": {
+        "__gpu_operator": {"cloud": "gke"},
+        "gpu_operator_time_slicing_profiles": {"shared-4": 4},
+        "gpu_operator_mig_profiles": {
+            "halves": [{"devices": "all", "mig-enabled": True, "mig-devices": {"3g.40gb": 2}}]
+        },
+        "gpu_operator_nodes": [{"name": "gpu-1", "mig": "halves", "time_slicing": "shared-4"}],
+        "gpu_operator_default_profile": "shared-4",
     },
-    "__validation_gateway_service": {"skipped": True},
-    "__validation_inference_services": {"resources": [{"metadata": {"name": "chat"}, "status": READY}]},
-    "__validation_model_services": {
-        "resources": [
-            {"metadata": {"name": "chat-predictor"}, "spec": {"clusterIP": "10.9.9.9", "ports": [{"port": 80}]}}
+}
+
+
+def test_profiles_of_gpus_are_data(tmp_path: Path) -> None:
+    expression = f"{{'objects': {documents('profiles.yml.j2')}, 'values': __gpu_operator_values}}"
+    made = evaluate_cases(tmp_path, PROFILED, expression)
+    assert [item["kind"] for item in made["plain"]["objects"]] == ["Namespace"]
+    assert made["plain"]["values"]["dcgmExporter"]["enabled"] is True
+    assert set(made["plain"]["values"]) == {"mig", "cdi", "dcgmExporter"}
+    by_name = {item["metadata"]["name"]: item for item in made["shared"]["objects"]}
+    assert by_name["gpu-1"]["metadata"]["labels"] == {
+        "nvidia.com/mig.config": "halves",
+        "nvidia.com/device-plugin.config": "shared-4",
+    }
+    slicing = yaml.safe_load(by_name["time-slicing-profiles"]["data"]["shared-4"])
+    assert slicing["sharing"]["timeSlicing"]["resources"] == [{"name": "nvidia.com/gpu", "replicas": 4}]
+    layouts = yaml.safe_load(by_name["mig-profiles"]["data"]["config.yaml"])["mig-configs"]
+    assert layouts["halves"][0]["mig-devices"] == {"3g.40gb": 2}
+    assert "all-disabled" in layouts
+    assert by_name["gpu-operator-critical-pods"]["kind"] == "ResourceQuota"
+    values = made["shared"]["values"]
+    assert values["devicePlugin"]["config"] == {"name": "time-slicing-profiles", "default": "shared-4"}
+    assert values["migManager"]["config"] == {"name": "mig-profiles", "default": "all-disabled"}
+
+
+def test_preflight_names_misspelt_variables_with_the_right_one(asked: dict[str, Any]) -> None:
+    assert yaml.safe_load(asked["as-shipped"]["unknown"]) == []
+    assert yaml.safe_load(asked["misspelt"]["unknown"]) == [
+        {"name": "istio_frobnicate", "nearest": ""},
+        {"name": "kserve_domian", "nearest": "kserve_domain"},
+    ]
+
+
+def test_preflight_looks_where_the_roles_install(asked: dict[str, Any]) -> None:
+    own = {"cert_manager", "istio", "kserve"}
+    for role in own:
+        assert asked["as-shipped"]["places"][role] == defaults(role)[f"{role}_namespace"]
+    assert asked["elsewhere"]["places"]["istio"] == "mesh"
+    states = {entry["role"]: entry["state"] for entry in asked["elsewhere"]["installs"]}
+    assert states == {"cert_manager": "present", "istio": "present", "kserve": "absent"}
+    assert next(entry for entry in asked["elsewhere"]["crds"] if entry["name"] == "gateway_api")["state"] == "absent"
+
+
+def test_preflight_looks_for_the_releases_that_the_roles_make(asked: dict[str, Any]) -> None:
+    releases = {
+        task["vars"]["helm_release_name"]
+        for role in ROLES
+        for task in tasks(role, "main")
+        if "helm_release_name" in task.get("vars", {})
+    }
+    named = {entry["release"] for entry in asked["as-shipped"]["installs"]}
+    named |= {entry["release"].partition("/")[2] for entry in asked["as-shipped"]["crds"] if "release" in entry}
+    assert named <= releases
+
+
+def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, Any]) -> None:
+    runtime, theirs = asked["as-shipped"]["runtime"], defaults("vllm_runtime")
+    assert runtime["max_model_len"] == theirs["vllm_runtime_max_model_len"]
+    assert str(runtime["gpu_memory_utilization"]) == theirs["vllm_runtime_gpu_memory_utilization"]
+    assert runtime["resources"] == theirs["vllm_runtime_resources"]
+
+
+def test_preflight_looks_at_who_keeps_the_objects_that_the_roles_apply(asked: dict[str, Any]) -> None:
+    kinds = [entry["kind"] for entry in asked["served"]["objects"]]
+    assert kinds == ["ServiceAccount", "Gateway", "ClusterServingRuntime", "InferenceService"]
+
+
+def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
+    resources = [
+        (entry["group"], entry["resource"], entry.get("subresource")) for entry in asked["as-shipped"]["resources"]
+    ]
+    assert len(set(resources)) == len(resources)
+    verbs = {(entry["group"], entry["resource"]): set(entry["verbs"]) for entry in asked["as-shipped"]["resources"]}
+    everything = {"get", "list", "watch", "create", "patch", "delete"}
+    assert everything <= verbs["serving.kserve.io", "inferenceservices"]
+    assert everything | {"update"} <= verbs["", "secrets"]
+    assert {"bind", "escalate"} <= verbs["rbac.authorization.k8s.io", "clusterroles"]
+
+
+VALIDATION: dict[str, Any] = {
+    "validation_services": [
+        {"name": "chat"},
+        {"name": "search", "model_name": "bge", "kind": "LLMInferenceService", "api": "embeddings"},
+    ],
+    "__validation_load_results": {
+        "results": [
+            {"item": {"name": "chat"}, "report_files": ["/r/chat.html", "/r/chat.json"], "msg": "50 concurrent: good."},
+            {"item": {"name": "search"}, "msg": 'It is "down".'},
         ]
     },
-    "__validation_gateway_answers": answer(),
-    "__validation_service_answers": answer(),
 }
 
 
-ABORTED = {"model": "chat", "choices": [{"message": {"content": "x"}, "finish_reason": "abort"}]}
-OTHER = {"model": "other", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
-# What differs from SERVED, and the verdicts on: ready, through the Gateway, at the Service.
-JUDGED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "all-is-well": ({}, ["pass", "pass", "pass"]),
-    "cluster-ips-out-of-reach": (
-        {"__validation_service_answers": answer(status=-1, json={}, msg="timed out")},
-        ["pass", "pass", "skip"],
-    ),
-    "no-route": (
-        {"__validation_gateway_answers": answer(status=404, json={}, content="no route")},
-        ["pass", "fail", "pass"],
-    ),
-    "gateway-out-of-reach": (
-        {"__validation_gateway_answers": answer(status=-1, json={}, msg="refused")},
-        ["pass", "fail", "pass"],
-    ),
-    "another-model": ({"__validation_gateway_answers": answer(json=OTHER)}, ["pass", "fail", "pass"]),
-    "cut-off-by-a-shutdown": ({"__validation_service_answers": answer(json=ABORTED)}, ["pass", "pass", "fail"]),
-    "not-deployed": (
-        {
-            "__validation_inference_services": {"resources": []},
-            "__validation_gateway_answers": {"results": [{"skipped": True}]},
-        },
-        ["fail", "skip", "pass"],
-    ),
-    "nothing-is-served": ({"llmstack_inference_services": []}, ["warn"]),
-    "quoted-prompt": ({"validation_prompt": 'It\'s "quoted"?'}, ["pass", "pass", "pass"]),
-}
+def test_validation_asks_for_each_service_and_passes_on_what_became_of_its_load_test(tmp_path: Path) -> None:
+    cases = {"some": VALIDATION, "none": {"validation_services": [], "__validation_load_results": {}}}
+    found = evaluate_cases(tmp_path, cases, "{'targets': __validation_targets, 'load_tests': __validation_load_tests}")
+    assert found["none"] == {"targets": [], "load_tests": []}
+    common = {"path_prefix": ""}
+    assert found["some"]["targets"] == [
+        {"name": "chat", "kind": "InferenceService", "model": "chat", "api": "chat", **common},
+        {"name": "search", "kind": "LLMInferenceService", "model": "bge", "api": "embeddings", **common},
+    ]
+    assert found["some"]["load_tests"] == [
+        {"service": "chat", "report": "/r/chat.json", "problem": "50 concurrent: good."},
+        {"service": "search", "report": None, "problem": 'It is "down".'},
+    ]
 
 
-@pytest.fixture(scope="module")
-def validation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    cases = {name: {**SERVED, **changes} for name, (changes, _statuses) in JUDGED.items()}
-    expression = "{'report': __validation_report, 'summary': __validation_summary, 'targets': __validation_targets}"
-    return evaluate_cases(tmp_path_factory.mktemp("validation"), cases, expression)
-
-
-@pytest.mark.parametrize("case", JUDGED)
-def test_validation_judges_the_answers(validation: dict[str, Any], case: str) -> None:
-    checks = validation[case]["report"]["checks"]
-    assert [check["result"] for check in checks] == JUDGED[case][1]
-    assert all(check["evidence"] for check in checks)
-    assert all(check.get("remedy") for check in checks if check["result"] == "fail")
-    assert validation[case]["summary"][-1] == f"Report:   /reports/{case}-validation.json"
-
-
-def test_the_printed_curl_command_works_as_printed(validation: dict[str, Any]) -> None:
-    case = validation["quoted-prompt"]
-    [line] = [line for line in case["summary"] if line.startswith("Try it:")]
-    assert json.dumps(line) == f'"{line}"', "Ansible prints JSON: nothing in it may need escaping"
-    words = shlex.split(line.removeprefix("Try it:"))
-    assert words[:3] == ["curl", "-sS", "http://10.1.2.3/v1/chat/completions"]
-    assert "Host: chat-models.example.com" in words
-    [target] = case["targets"]
-    assert words[-2:] == ["-d", f"@{target['request_path']}"]
-    assert target["request"]["messages"] == [{"role": "user", "content": 'It\'s "quoted"?'}]
+def test_the_load_test_of_the_validation_is_made_of_the_module_s_options() -> None:
+    options = specification("validation")["main"]["options"]["validation_load_test"]["options"]
+    [task] = [task for task in tasks("validation", "main") if "llmstack.serving.load_test" in task]
+    text = json.dumps(task["llmstack.serving.load_test"])
+    assert set(options) == set(re.findall(r"validation_load_test\.(\w+)", text))
+    assert set(options) <= set(task["llmstack.serving.load_test"])

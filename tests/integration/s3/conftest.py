@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _retry, _s3
+from ansible_collections.llmstack.serving.plugins.module_utils import _retry, _s3, _upload_memory
 from ansible_collections.llmstack.serving.plugins.modules import s3_model_upload
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, moto, versitygw
 
@@ -36,8 +35,15 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["gateway", "memory"])
+@pytest.fixture(params=["gateway", pytest.param("memory", marks=pytest.mark.long)])
 def server(request: pytest.FixtureRequest) -> Server:
+    """Each implementation in turn, the second one only in `make test-long`."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["gateway", "memory"])
+def each_server(request: pytest.FixtureRequest) -> Server:
     """Each implementation in turn."""
     found: Server = request.getfixturevalue(request.param)
     return found
@@ -59,6 +65,8 @@ def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(_retry, "_FIRST_PAUSE_SECONDS", 0.01)
+    # Otherwise files that a test has just written would be read again by each run.
+    monkeypatch.setattr(_upload_memory, "_TICK_NS", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -80,17 +88,20 @@ def shared_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_s3.Bucket, "_new_client", shared)
 
 
+@pytest.fixture(scope="session")
+def weights() -> bytes:
+    return os.urandom(11 * 1024 * 1024)
+
+
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A model of one file in three parts of 5 MiB and some small ones."""
+def model(tmp_path: Path, weights: bytes) -> Path:
+    """A model of one file in three parts of at most 5 MiB and some small ones."""
     folder = tmp_path / "model"
     (folder / "sub dir").mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(os.urandom(11 * 1024 * 1024))
+    (folder / "model.safetensors").write_bytes(weights)
     (folder / "config.json").write_text('{"model_type": "llama"}\n')
     (folder / "sub dir" / "tökenizer+x.json").write_text("{}\n")
     (folder / "empty.txt").write_text("")
-    # Files that have just changed are read again each time; these have settled.
-    time.sleep(0.15)
     return folder
 
 

@@ -8,6 +8,7 @@ Every run ends complete and byte-identical, or failed without a manifest, and th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _retry
+from ansible_collections.llmstack.serving.plugins.module_utils import _checksums, _retry, _s3
 from s3.faulty_proxy import KINDS, Asked, Proxy, proxy, seeded
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, content, stored
 from tools import checkout
@@ -89,11 +90,11 @@ def run_through_faults(
         final = upload(src=str(folder), endpoint_url=broken.url)
         assert not final.get("failed"), final["msg"]
         assert ended_well(gateway, bucket, folder)
-    assert not gateway.client().list_multipart_uploads(Bucket=bucket).get("Uploads") or "lost answer" in broken.broken
+    assert not gateway.client().list_multipart_uploads(Bucket=bucket).get("Uploads")
     return failures, len(broken.broken)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_faults_never_publish_half_a_model(
     seed: int, gateway: Server, bucket: str, broken: Proxy, tmp_path: Path, upload: Upload
 ) -> None:
@@ -196,6 +197,118 @@ def test_absent_aborts_what_an_upload_left_and_leaves_uploads_of_others(
     result = upload(src=str(model), endpoint_url=broken.url)
     assert any("does not know as its own" in warning for warning in result["warnings"])
     assert [item["UploadId"] for item in client.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [foreign]
+
+
+def left(gateway: Server, bucket: str) -> set[str]:
+    """The ids of all unfinished uploads in the bucket."""
+    uploads = gateway.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    return {item["UploadId"] for item in uploads}
+
+
+@pytest.mark.parametrize("key", ["model.safetensors", MANIFEST])
+def test_an_upload_whose_beginning_lost_its_answer_is_dropped_and_those_of_others_are_not(
+    key: str, gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    client = gateway.client()
+    client.create_bucket(Bucket=bucket)
+    # One of them for the very same key.
+    names = [key, "of-others"]
+    begun = {client.create_multipart_upload(Bucket=bucket, Key=f"llama/{name}")["UploadId"] for name in names}
+
+    def beginning_once(asked: Asked) -> tuple[str | None, random.Random]:
+        hit = asked.path.partition("?")[0].endswith(key) and "?uploads" in asked.path and not broken.broken
+        return ("lost answer" if hit else None), random.Random(1)
+
+    broken.choose = beginning_once
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert not result.get("failed"), result["msg"]
+    assert broken.broken == ["lost answer"]
+    assert left(gateway, bucket) == begun
+
+
+def test_listings_of_unfinished_uploads_are_followed_over_pages(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    """versitygw does not understand its own markers: the pages are written here."""
+
+    def page(identity: str, more: str) -> tuple[int, str]:
+        listed = f"<Upload><Key>llama/model.safetensors</Key><UploadId>{identity}</UploadId></Upload>"
+        return 200, f"<ListMultipartUploadsResult><Bucket>{bucket}</Bucket>{more}{listed}</ListMultipartUploadsResult>"
+
+    markers = "<NextKeyMarker>llama/model.safetensors</NextKeyMarker><NextUploadIdMarker>one</NextUploadIdMarker>"
+    broken.answers["first page"] = page("one", f"<IsTruncated>true</IsTruncated>{markers}")
+    broken.answers["last page"] = page("two", "<IsTruncated>false</IsTruncated>")
+    broken.answers["last page afterwards"] = page("three", "<IsTruncated>false</IsTruncated>")
+
+    def choose(asked: Asked) -> tuple[str | None, random.Random]:
+        kind = None
+        if asked.method == "GET" and "uploads" in asked.path:
+            last = "last page afterwards" if "lost answer" in broken.broken else "last page"
+            kind = last if "upload-id-marker=one" in asked.path else "first page"
+        elif "model.safetensors?uploads" in asked.path and "lost answer" not in broken.broken:
+            kind = "lost answer"
+        return kind, random.Random(1)
+
+    broken.choose = choose
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert not result.get("failed"), result["msg"]
+    dropped = [asked.path for asked in broken.asked if asked.method == "DELETE" and "uploadId=t" in asked.path]
+    assert [path.rpartition("=")[2] for path in dropped] == ["three"]
+
+
+def test_a_beginning_that_was_never_answered_is_cleared_away_by_the_next_run(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    def beginnings_and_all_after(asked: Asked) -> tuple[str | None, random.Random]:
+        begins = "model.safetensors?uploads" in asked.path
+        return ("lost answer" if begins else "busy" if broken.broken else None), random.Random(1)
+
+    broken.choose = beginnings_and_all_after
+    assert upload(src=str(model), endpoint_url=broken.url, attempts=1, concurrency=1)["failed"]
+    assert len(left(gateway, bucket)) == 1
+    broken.choose = lambda asked: (None, random.Random(0))
+    assert not upload(src=str(model), endpoint_url=broken.url).get("failed")
+    assert left(gateway, bucket) == set()
+
+
+def test_who_may_not_list_unfinished_uploads_is_told_that_one_may_be_left(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    denied = "<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>"
+    broken.answers["denied"] = (403, denied)
+
+    def lists_are_denied(asked: Asked) -> tuple[str | None, random.Random]:
+        if asked.method == "GET" and "uploads" in asked.path:
+            return "denied", random.Random(1)
+        lose = "model.safetensors?uploads" in asked.path and "lost answer" not in broken.broken
+        return ("lost answer" if lose else None), random.Random(1)
+
+    broken.choose = lists_are_denied
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert not result.get("failed"), result["msg"]
+    assert any("an empty one of llama/model.safetensors may be left" in warning for warning in result["warnings"])
+    assert len(left(gateway, bucket)) == 1
+
+
+def test_an_upload_is_completed_as_it_was_begun_whatever_another_one_answers(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed by a run whose own beginning was answered without the kind of checksum that is kept."""
+    broken.choose = lambda asked: ("reset" if "partNumber=3" in asked.path else None, random.Random(5))
+    assert upload(src=str(model), endpoint_url=broken.url, attempts=1)["failed"]
+    begin, complete = _s3.Bucket.begin, _s3.Bucket.complete
+    wholes: list[str | None] = []
+
+    def recorded(bucket: _s3.Bucket, key: str, upload_id: str, algorithm: str, whole: str | None, done: Any) -> bool:
+        wholes.append(whole)
+        return complete(bucket, key, upload_id, algorithm, whole, done)
+
+    monkeypatch.setattr(_s3.Bucket, "begin", lambda *given: dataclasses.replace(begin(*given), whole=False))
+    monkeypatch.setattr(_s3.Bucket, "complete", recorded)
+    broken.choose = lambda asked: (None, random.Random(0))
+    assert not upload(src=str(model), endpoint_url=broken.url).get("failed")
+    content_bytes = (model / "model.safetensors").read_bytes()
+    assert wholes == [_checksums.of_bytes(_checksums.available()[0], content_bytes)]
 
 
 def test_a_file_that_changes_while_it_is_sent_fails_the_run(

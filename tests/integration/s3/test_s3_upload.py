@@ -37,10 +37,10 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def test_an_upload_is_byte_identical_and_its_manifest_says_what_it_is(
-    server: Server, bucket: str, model: Path, upload: Upload
+    each_server: Server, bucket: str, model: Path, upload: Upload
 ) -> None:
-    result = upload(src=str(model), endpoint_url=server.url)
-    found = stored(server, bucket)
+    result = upload(src=str(model), endpoint_url=each_server.url)
+    found = stored(each_server, bucket)
     assert result["changed"] is True
     assert without_manifest(found) == content(model)
     manifest = json.loads(found[MANIFEST])
@@ -49,35 +49,35 @@ def test_an_upload_is_byte_identical_and_its_manifest_says_what_it_is(
         path: len(body) for path, body in content(model).items()
     }
     assert result["sha256"] == hashlib.sha256(found[MANIFEST]).hexdigest()
-    assert result["uri"] == f"s3://{bucket}/llama"
+    assert result["uri"] == f"s3://{bucket}/llama/"
     assert result["manifest_uri"] == f"s3://{bucket}/llama/{MANIFEST}"
     assert result["bytes_sent"] == sum(len(body) for body in content(model).values())
 
 
 def test_the_cycle_of_create_modify_and_delete_each_first_in_check_mode(
-    server: Server, bucket: str, model: Path, upload: Upload
+    each_server: Server, bucket: str, model: Path, upload: Upload
 ) -> None:
-    there = {"endpoint_url": server.url, "src": str(model)}
-    gone = {"endpoint_url": server.url, "state": "absent"}
+    there = {"endpoint_url": each_server.url, "src": str(model)}
+    gone = {"endpoint_url": each_server.url, "state": "absent"}
     assert upload(check=True, **there)["changed"] is True
-    assert bucket not in [entry["Name"] for entry in server.client().list_buckets()["Buckets"]]
+    assert bucket not in [entry["Name"] for entry in each_server.client().list_buckets()["Buckets"]]
     assert upload(**there)["changed"] is True
     assert upload(check=True, **there)["changed"] is False
     assert upload(**there)["changed"] is False
     (model / "config.json").write_text('{"model_type": "mistral"}\n')
-    before = stored(server, bucket)
+    before = stored(each_server, bucket)
     predicted = upload(check=True, **there)
     assert predicted["changed"] is True
-    assert stored(server, bucket) == before
+    assert stored(each_server, bucket) == before
     done = upload(**there)
     assert actions(done) == actions(predicted)
     assert {path for path, action in actions(done).items() if action == "send"} == {"config.json"}
     assert done["bytes_sent"] == predicted["bytes_sent"] == len('{"model_type": "mistral"}\n')
-    assert without_manifest(stored(server, bucket)) == content(model)
+    assert without_manifest(stored(each_server, bucket)) == content(model)
     assert upload(check=True, **gone)["changed"] is True
-    assert stored(server, bucket)
+    assert stored(each_server, bucket)
     assert upload(**gone)["changed"] is True
-    assert stored(server, bucket) == {}
+    assert stored(each_server, bucket) == {}
     assert upload(check=True, **gone)["changed"] is False
     assert upload(**gone)["changed"] is False
 
@@ -129,7 +129,7 @@ def test_checksum_always_finds_what_time_stamps_hide(gateway: Server, bucket: st
     upload(src=str(model), endpoint_url=gateway.url)
     manifest = gateway.client().get_object(Bucket=bucket, Key=f"llama/{MANIFEST}")["Body"].read()
     gateway.client().put_object(Bucket=bucket, Key="llama/config.json", Body=b"X" * 24, ChecksumAlgorithm="CRC32")
-    time.sleep(1.1)
+    time.sleep(0.05)
     gateway.client().put_object(Bucket=bucket, Key=f"llama/{MANIFEST}", Body=manifest)
     assert upload(src=str(model), endpoint_url=gateway.url)["changed"] is False
     assert upload(src=str(model), endpoint_url=gateway.url, checksum="always")["changed"] is True
@@ -205,14 +205,17 @@ def test_absent_removes_what_the_manifest_lists_and_nothing_else(
     assert stored(server, bucket) == {}
 
 
-def test_tags_reach_new_and_present_objects(server: Server, bucket: str, model: Path, upload: Upload) -> None:
-    upload(src=str(model), endpoint_url=server.url)
-    tagged = upload(src=str(model), endpoint_url=server.url, tags={"team": "serving", "cost": "a b"})
+def test_tags_reach_new_and_present_objects(each_server: Server, bucket: str, model: Path, upload: Upload) -> None:
+    upload(src=str(model), endpoint_url=each_server.url)
+    tagged = upload(src=str(model), endpoint_url=each_server.url, tags={"team": "serving", "cost": "a b"})
     assert tagged["changed"] is True
     assert tagged["bytes_sent"] == 0
-    answer = server.client().get_object_tagging(Bucket=bucket, Key="llama/model.safetensors")
+    answer = each_server.client().get_object_tagging(Bucket=bucket, Key="llama/model.safetensors")
     assert {tag["Key"]: tag["Value"] for tag in answer["TagSet"]} == {"team": "serving", "cost": "a b"}
-    assert upload(src=str(model), endpoint_url=server.url, tags={"team": "serving", "cost": "a b"})["changed"] is False
+    assert (
+        upload(src=str(model), endpoint_url=each_server.url, tags={"team": "serving", "cost": "a b"})["changed"]
+        is False
+    )
 
 
 def test_storage_class_and_encryption_reach_every_object(
@@ -295,14 +298,13 @@ def test_diff_lists_files_before_and_after(server: Server, model: Path, upload: 
 
 def test_a_thousand_small_files_arrive(gateway: Server, bucket: str, tmp_path: Path, upload: Upload) -> None:
     folder = tmp_path / "many"
-    for number in range(1005):
+    for number in range(1001):
         path = folder / f"d{number % 7}" / f"{number}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(number))
-    time.sleep(0.15)
     result = upload(src=str(folder), endpoint_url=gateway.url)
     # One more than a page of a listing holds.
-    assert len(result["files"]) == 1005
+    assert len(result["files"]) == 1001
     assert upload(src=str(folder), endpoint_url=gateway.url)["changed"] is False
     assert gateway.directory
     found = content(gateway.directory / bucket / "llama")

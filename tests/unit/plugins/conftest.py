@@ -26,11 +26,13 @@ PLURALS = {
     "controllerrevisions": "ControllerRevision",
     "customresourcedefinitions": "CustomResourceDefinition",
     "deployments": "Deployment",
+    "gatewayclasses": "GatewayClass",
     "gateways": "Gateway",
     "gpuclusters": "GPUCluster",
     "httproutes": "HTTPRoute",
     "inferenceservices": "InferenceService",
     "ingresses": "Ingress",
+    "llminferenceservices": "LLMInferenceService",
     "namespaces": "Namespace",
     "nodes": "Node",
     "pods": "Pod",
@@ -135,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.missing(parts.path)
 
-    do_GET = do_PATCH = do_DELETE = serve
+    do_GET = do_PATCH = do_POST = do_DELETE = serve
 
     def missing(self, path: str) -> None:
         name = path.rpartition("/")[2]

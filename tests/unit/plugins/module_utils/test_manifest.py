@@ -108,6 +108,59 @@ def test_only_long_values_are_hidden_everywhere() -> None:
     assert _manifest.secret_texts([definition, CONFIG]) == {"b2xkdmFsdWU=", "0123456789"}
 
 
+def test_what_a_manager_has_applied_is_found_by_its_fields_alone() -> None:
+    live = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "p",
+            "namespace": "n",
+            "labels": {"mine": "1", "theirs": "2"},
+            "managedFields": [
+                {"manager": "me", "operation": "Update", "fieldsV1": {"f:spec": {"f:nodeName": {}}}},
+                {"manager": "me", "operation": "Apply", "subresource": "status", "fieldsV1": {"f:status": {}}},
+                {
+                    "manager": "me",
+                    "operation": "Apply",
+                    "fieldsV1": {
+                        "f:metadata": {"f:labels": {"f:mine": {}}, "f:finalizers": {".": {}, 'v:"a"': {}}},
+                        "f:spec": {
+                            "f:containers": {
+                                'k:{"name":"one"}': {".": {}, "f:name": {}, "f:image": {}},
+                                'k:{"name":"two"}': {".": {}},
+                                'k:{"name":"gone"}': {".": {}, "f:name": {}},
+                            },
+                            "f:args": {},
+                        },
+                    },
+                },
+            ],
+            "finalizers": ["a", "b"],
+        },
+        "spec": {
+            "nodeName": "n1",
+            "args": ["x", "y"],
+            "containers": [
+                {"name": "one", "image": "i", "imagePullPolicy": "Always"},
+                {"name": "two", "image": "j"},
+                {"name": "three"},
+            ],
+        },
+        "status": {"phase": "Running"},
+    }
+    assert _manifest.applied(live, "me") == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "n", "labels": {"mine": "1"}, "finalizers": ["a"]},
+        "spec": {"args": ["x", "y"], "containers": [{"name": "one", "image": "i"}, {"name": "two"}]},
+    }
+    assert _manifest.applied(live, "nobody") == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "n"},
+    }
+
+
 # What needs no dry run
 
 OWNED: dict[str, Any] = {

@@ -10,10 +10,15 @@ from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_config import Connection
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_history import record
 from ansible_collections.llmstack.serving.plugins.module_utils._serving_history import (
+    FAILED,
     KEPT,
+    chosen,
+    none_to_choose,
     of_service,
+    previous,
     revision,
     surplus,
+    told,
 )
 
 
@@ -76,3 +81,43 @@ def test_record_adds_what_was_before_once_and_removes_the_oldest(api: Any) -> No
     before = len(api.writes)
     record(kube, service(KEPT + 2), service(KEPT + 2), "me")
     assert len(api.writes) == before
+
+
+def with_uri(generation: int, uri: str, **annotations: str) -> dict[str, Any]:
+    found = revision(service(generation, uri=uri), changed_at="then", changed_by="me")
+    found["metadata"]["annotations"] |= annotations
+    return found
+
+
+def test_the_one_to_go_back_to_has_other_pods_and_served() -> None:
+    now = service(6, uri="s3://m/a")
+    own = [
+        with_uri(1, "s3://m/0"),
+        with_uri(2, "s3://m/b"),
+        with_uri(3, "s3://m/c", **{FAILED: "no such model"}),
+        with_uri(5, "s3://m/a"),
+        with_uri(6, "s3://m/a"),
+    ]
+    found = previous(own, now)
+    assert found is not None
+    assert found["revision"] == 2
+    assert chosen(own, now, None) == found
+    assert chosen(own, now, 3) == own[2], "who names a revision gets it"
+    assert previous(own[2:], now) is None
+
+
+def test_nothing_to_go_back_to_is_explained() -> None:
+    own = [with_uri(5, "s3://m/a"), with_uri(6, "s3://m/a")]
+    now = service(6, uri="s3://m/a")
+    assert chosen(own, now, 9) is None
+    assert none_to_choose(own, now, 9) == "there is no revision 9. Remembered are: 5, 6."
+    assert "no earlier revision made other pods" in none_to_choose(own, now, None)
+    assert "has not changed it since it was created" in none_to_choose([], now, None)
+
+
+def test_revisions_are_told_newest_first() -> None:
+    found = told([with_uri(1, "s3://m/0"), with_uri(2, "s3://m/a", **{FAILED: "why"})], service(2))
+    assert [(each["revision"], each["current"], each["storage_uri"], each["failed"]) for each in found] == [
+        (2, True, "s3://m/a", "why"),
+        (1, False, "s3://m/0", None),
+    ]

@@ -33,6 +33,8 @@ from ansible_collections.llmstack.serving.plugins.modules import load_test
 from sandbox import pki
 from tools import checkout
 
+pytestmark = pytest.mark.quiet
+
 Run = Callable[..., dict[str, Any]]
 
 

@@ -33,6 +33,9 @@ var withoutEffect = map[string]bool{
 	"enable-chunked-prefill": false, "no-enable-chunked-prefill": false, "enable-expert-parallel": false,
 	"enable-force-include-usage": false, "enable-log-requests": false, "enable-prompt-tokens-details": false,
 	"enforce-eager": false, "enable-prefix-caching": false, "no-enable-prefix-caching": false,
+	"enable-lora": false, "max-lora-rank": true, "enable-ssl-refresh": false, "data-parallel-size-local": true,
+	"data-parallel-address": true, "data-parallel-rpc-port": true, "data-parallel-start-rank": true,
+	"api-server-count": true, "kv-events-config": true,
 	"trust-remote-code": false, "async-scheduling": false, "no-async-scheduling": false,
 }
 
@@ -43,7 +46,14 @@ var passedOn = map[string]bool{
 	"data-parallel-size": true, "data-parallel-rank": true,
 }
 
+// What KServe's presets ask before they choose flags; as the image's tag says.
+const version = "0.32.0"
+
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Println(version)
+		return
+	}
 	model, served, arguments, err := parse(os.Args)
 	if err == nil {
 		err = checkModel(model)
@@ -102,6 +112,10 @@ func parse(command []string) (model, served string, arguments []string, err erro
 		case name == "served-model-name":
 			served = value
 			arguments = append(arguments, "--served-model-name", value)
+			// Further names of the same model.
+			for len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+				arguments, rest = append(arguments, rest[0]), rest[1:]
+			}
 		case passedOn[name]:
 			arguments = append(arguments, "--"+name, value)
 		}

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an LLM deployment stands on in a cluster, and the request that proves that it serves. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
+from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment as llm
+from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_fit as fit
+from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_health as health
+from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube, Ref
+from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_picker import asks_over_tls
+
+_GATEWAY_API = "gateway.networking.k8s.io/v1"
+# Between Ready and the moment when the gateway's proxies have the route and the picker has seen the pods.
+_PROPAGATION_SECONDS = 45.0
+_PAUSE_SECONDS = 1.0
+
+
+def served(kube: Kube, backend: str, namespace: str) -> tuple[str, list[dict[str, Any]]]:
+    """The API version to write, and the LLMInferenceServices of the namespace. Raises KindNotFound if nothing is served."""
+    versions = {
+        "auto": (llm.API_VERSION, llm.OLD_API_VERSION, llm.LITERAL_API_VERSION),
+        "llminferenceservice": (llm.API_VERSION, llm.OLD_API_VERSION),
+        "llmdeployment_crd": (llm.LITERAL_API_VERSION,),
+    }[backend]
+    for version in versions:
+        kind = llm.LITERAL_KIND if version == llm.LITERAL_API_VERSION else llm.KIND
+        try:
+            found = kube.list(version, kind, namespace)[0]
+        except errors.KindNotFound:
+            continue
+        return version, found if kind == llm.KIND else []
+    raise errors.KindNotFound(
+        f"This cluster serves none of {', '.join(versions)}. Install KServe's LLMInferenceService (role llmd)."
+    )
+
+
+class Gateway:
+    """The Gateway that requests come in by; `manifest` is None where it is not there or may not be read."""
+
+    def __init__(self, kube: Kube, given: dict[str, Any]) -> None:
+        self._kube = kube
+        self.ref = Ref(
+            _GATEWAY_API,
+            "Gateway",
+            given.get("namespace") or "kserve",
+            given.get("name") or "kserve-ingress-gateway",
+        )
+        self.missing = ""
+        try:
+            self.manifest = kube.get(self.ref)
+            if self.manifest is None:
+                self.missing = f"{self.ref} does not exist. Create it (role gateway), or correct serving.gateway."
+        except (errors.Forbidden, errors.NamespaceNotFound):
+            self.manifest = None
+        except errors.KindNotFound as error:
+            self.manifest = None
+            self.missing = f"{error} The roles gateway and istio do it."
+
+    def picker_tls(self) -> bool:
+        """Whether this gateway speaks TLS to an endpoint picker."""
+        if self.manifest is None:
+            return True
+        name = self.manifest["spec"]["gatewayClassName"]
+        if name in ("istio", "istio-remote"):
+            return asks_over_tls("istio.io/gateway-controller")
+        try:
+            class_ = self._kube.get(Ref(_GATEWAY_API, "GatewayClass", None, name)) or {}
+        except errors.KubeError:
+            class_ = {}
+        return asks_over_tls((class_.get("spec") or {}).get("controllerName"))
+
+    def service(self) -> tuple[str, str, int] | None:
+        """Namespace, name and port of the Service before its proxies, where its address tells."""
+        if self.manifest is None:
+            return None
+        port = int(self.manifest["spec"]["listeners"][0]["port"])
+        for entry in (self.manifest.get("status") or {}).get("addresses") or []:
+            name, _dot, rest = str(entry.get("value")).partition(".")
+            namespace, _dot, rest = rest.partition(".")
+            if rest.startswith("svc"):
+                return namespace, name, port
+        # As Istio and the Gateway API's conformance name it (gateway-api GEP-1762).
+        try:
+            label = f"gateway.networking.k8s.io/gateway-name={self.ref.name}"
+            found = self._kube.list("v1", "Service", self.ref.namespace, labels=label)[0]
+        except errors.KubeError:
+            return None
+        return (str(self.ref.namespace), found[0]["metadata"]["name"], port) if found else None
+
+
+def room(kube: Kube, manifest: dict[str, Any]) -> list[str]:
+    """What no node can give; nothing where nodes may not be listed."""
+    try:
+        return fit.problems(manifest, kube.list("v1", "Node")[0])
+    except errors.Forbidden:
+        return []
+
+
+def answered(kube: Kube, service: dict[str, Any], gateway: Gateway, deadline: float) -> tuple[health.Cause | None, str]:
+    """Send one small request the way that users' requests go. Returns why it is not served, or why that is not known.
+
+    By way of the API server, so that it does not matter where this runs; where that is not allowed, to the URL itself.
+    """
+    url = urlsplit((service.get("status") or {}).get("url") or "")
+    spec = service["spec"]
+    body = {"model": spec["model"].get("name") or service["metadata"]["name"], "prompt": "Hello", "max_tokens": 1}
+    end = min(deadline, time.monotonic() + _PROPAGATION_SECONDS)
+    picker = "scheduler" in (spec.get("router") or {})
+    target = gateway.service()
+    while True:
+        known = _ask(kube, target, url, body)
+        if isinstance(known, str):
+            return None, known
+        cause = health.of_answer(*known, picker=picker)
+        if cause is None or time.monotonic() + _PAUSE_SECONDS > end:
+            return cause, ""
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _ask(kube: Kube, target: tuple[str, str, int] | None, url: Any, body: dict[str, Any]) -> tuple[int, str] | str:
+    """HTTP status and text, or why no request could be sent."""
+    path = f"{url.path.rstrip('/')}/v1/completions"
+    if target:
+        try:
+            status, text = kube.ask(*target, path, body)
+        except errors.Unreachable as error:
+            return str(error)
+        if not _from_api_server(text):
+            return status, text
+    from ansible.module_utils.urls import open_url
+
+    try:
+        answer = open_url(
+            f"{url.scheme}://{url.netloc}{path}",
+            data=json.dumps(body),
+            method="POST",
+            headers={"Content-Type": "application/json"},
+            timeout=30,
+        )
+        return answer.status, answer.read(2000).decode(errors="replace")
+    except Exception as error:  # HTTP errors carry an answer, all others mean that nothing was reached
+        code: Any = getattr(error, "code", None)
+        if isinstance(code, int):
+            return code, str(getattr(error, "reason", error))
+        return f"No request could be sent to {url.netloc or 'the gateway'} from here: {error}"
+
+
+def _from_api_server(text: str) -> bool:
+    """A Status: the API server refused, or did not reach the Service."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and answer.get("kind") == "Status"

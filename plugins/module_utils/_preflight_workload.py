@@ -1,0 +1,542 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether what is to be served can be: GPUs, memory, disk, images, files, volumes, quotas. Pure functions from what was
+observed to findings. PRIVATE to the collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_checks
+from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import FAIL, PASS, SKIP, WARN, Expectations
+from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import PREFIX, quantity
+from ansible_collections.llmstack.serving.plugins.module_utils._preflight import Finding
+
+GIB = 1024**3
+# Volumes of these provisioners are disks, which one node at a time can write to.
+_ONE_NODE_PROVISIONERS = (
+    "ebs.csi.aws.com",
+    "pd.csi.storage.gke.io",
+    "disk.csi.azure.com",
+    "kubernetes.io/aws-ebs",
+    "kubernetes.io/gce-pd",
+    "kubernetes.io/azure-disk",
+    "rancher.io/local-path",
+    "cinder.csi.openstack.org",
+    "csi.vsphere.vmware.com",
+)
+# Options of `vllm serve` that decide memory, by the parameter of model_fit that says the same.
+_ENGINE_OPTIONS: dict[str, tuple[str, type]] = {
+    "--dtype": ("dtype", str),
+    "--quantization": ("quantization", str),
+    "--kv-cache-dtype": ("kv_cache_dtype", str),
+    "--tensor-parallel-size": ("tensor_parallel_size", int),
+    "--pipeline-parallel-size": ("pipeline_parallel_size", int),
+    "--data-parallel-size": ("data_parallel_size", int),
+    "--decode-context-parallel-size": ("decode_context_parallel_size", int),
+    "--gpu-memory-utilization": ("gpu_memory_utilization", float),
+    "--kv-cache-memory-bytes": ("kv_cache_memory_bytes", int),
+    "--max-num-seqs": ("max_num_seqs", int),
+    "--max-num-batched-tokens": ("max_num_batched_tokens", int),
+    "--block-size": ("block_size", int),
+}
+_ENGINE_SWITCHES = {
+    "--enforce-eager": ("enforce_eager", True),
+    "--enable-expert-parallel": ("enable_expert_parallel", True),
+    "--no-enable-prefix-caching": ("enable_prefix_caching", False),
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A replica of an InferenceService, and how many there are at least."""
+
+    name: str
+    storage_uri: str
+    gpus: int = 1
+    replicas: int = 1
+    max_model_len: int | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[dict[str, Any]] = ()
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    args: Sequence[str] = ()
+
+    @property
+    def expectations(self) -> Expectations:
+        return Expectations(tolerations=self.tolerations)
+
+
+def services(listed: Iterable[Mapping[str, Any]], runtime: Mapping[str, Any]) -> list[Service]:
+    """The entries of the role inference_service, with what the runtime gives them. Raises ValueError with a sentence."""
+    found = []
+    for entry in listed:
+        for name in ("name", "storage_uri"):
+            if not entry.get(name):
+                raise ValueError(f"An entry of the services to be served has no {name}: {dict(entry)}")
+        own = entry.get("resources") or {}
+        length = entry.get("max_model_len") or runtime.get("max_model_len") or "auto"
+        found.append(
+            Service(
+                name=entry["name"],
+                storage_uri=entry["storage_uri"],
+                gpus=_whole(entry, "gpus", 1),
+                replicas=_whole(entry, "min_replicas", 1),
+                max_model_len=int(length) if str(length).isdigit() else None,
+                node_selector=entry.get("node_selector") or {},
+                tolerations=entry.get("tolerations") or (),
+                resources={
+                    part: {**((runtime.get("resources") or {}).get(part) or {}), **(own.get(part) or {})}
+                    for part in ("requests", "limits")
+                },
+                args=[*(runtime.get("args") or []), *(entry.get("args") or [])],
+            )
+        )
+    return found
+
+
+def _whole(entry: Mapping[str, Any], name: str, default: int) -> int:
+    value = entry.get(name, default)
+    # 0.5 would become no GPU at all: the device plugin hands out whole ones, shares of them by time-slicing or MIG.
+    if str(value).isdigit():
+        return int(value)
+    raise ValueError(
+        f"The service {entry['name']} has {name}: {value}, which is no whole number: GPUs are shared by time-slicing, MPS "
+        "or MIG, not by fractions."
+    )
+
+
+def engine_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """What the arguments of `vllm serve` say of memory, as parameters of model_fit. Raises ValueError with a sentence."""
+    found: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        name = name.replace("_", "-")
+        if name in _ENGINE_SWITCHES:
+            key, switched = _ENGINE_SWITCHES[name]
+            found[key] = switched
+        elif name in _ENGINE_OPTIONS:
+            key, kind = _ENGINE_OPTIONS[name]
+            text = value if equals else (rest.pop(0) if rest else "")
+            try:
+                found[key] = kind(text)
+            except ValueError as error:
+                raise ValueError(f"The engine's argument {name} has the value {text!r}.") from error
+    return found
+
+
+# GPUs
+
+
+def of_gpus(checks: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """What gpu_check says, as results of its checks.
+
+    Other nodes may do: whether enough is left is what of_placement judges, so that a fault of single nodes only warns.
+    """
+    findings = []
+    for check in checks:
+        spares = check["status"] == FAIL and (check.get("nodes") or check["id"] == "gpu-nodes")
+        status = WARN if spares else check["status"]
+        findings.append(
+            Finding(check["id"], "gpus", status, check["message"], check["remediation"], dict(check["evidence"]))
+        )
+    return findings
+
+
+def units(node: Mapping[str, Any], resource: str, key: str) -> int:
+    """How many units of a resource a node has; key: free or allocatable. What is not counted is taken for free."""
+    if node["resource"] == resource:
+        return int((node["allocatable"] if node[key] is None else node[key]) or 0)
+    for entry in (node["mig"] or {}).get("profiles") or []:
+        if resource == f"{PREFIX}mig-{entry['profile']}":
+            return int((entry["allocatable"] if entry[key] is None else entry[key]) or 0)
+    return 0
+
+
+def candidates(service: Service, nodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The nodes that a pod of the service may be placed on, whatever is free there."""
+    return [
+        node
+        for node in nodes
+        if _gpu_checks.usable(node, service.expectations)
+        and all(node["labels"].get(key) == value for key, value in service.node_selector.items())
+    ]
+
+
+def of_placement(
+    wanted: Sequence[Service],
+    deployed: Iterable[str],
+    nodes: Sequence[dict[str, Any]],
+    resource: str,
+    promised: str = "",
+) -> list[Finding]:
+    """Whether all replicas of all services find their GPUs at once, each replica on one node.
+
+    deployed: services that run already; their GPUs are among those that are taken. promised: who is to bring GPUs that are
+    not there yet (an autoscaler, the GPU operator), in words: what is missing is then only a warning.
+    """
+    there = set(deployed)
+    left = {node["name"]: units(node, resource, "free") for node in nodes}
+    findings = []
+    # The larger first: small ones fit in between, not the other way round.
+    for service in sorted(wanted, key=lambda item: -item.gpus):
+        if service.gpus == 0:
+            continue
+        possible = candidates(service, nodes)
+        largest = max((units(node, resource, "allocatable") for node in possible), default=0)
+        evidence = {"gpus": service.gpus, "replicas": service.replicas, "largest_node": largest}
+        placed = 0
+        if service.name in there and largest >= service.gpus:
+            message = f"The service {service.name} has its GPUs already."
+            findings.append(Finding("gpu-placement", "scheduling", PASS, message, "", evidence, service.name))
+            continue
+        for node in sorted(possible, key=lambda item: left[item["name"]]):
+            while placed < service.replicas and left[node["name"]] >= service.gpus:
+                left[node["name"]] -= service.gpus
+                placed += 1
+        if placed >= service.replicas:
+            message = (
+                f"The service {service.name} finds {service.gpus} {resource} for each of {service.replicas} replicas."
+            )
+            findings.append(Finding("gpu-placement", "scheduling", PASS, message, "", evidence, service.name))
+            continue
+        message, text = _not_placed(service, nodes, possible, resource, largest, placed)
+        if promised:
+            text = f"{promised} {text}"
+        status = WARN if promised else FAIL
+        evidence = {**evidence, "placed": placed}
+        findings.append(Finding("gpu-placement", "scheduling", status, message, text, evidence, service.name))
+    return findings
+
+
+def _not_placed(
+    service: Service,
+    nodes: Sequence[dict[str, Any]],
+    possible: Sequence[dict[str, Any]],
+    resource: str,
+    largest: int,
+    placed: int,
+) -> tuple[str, str]:
+    """Why not, and the way out."""
+    asks = f"The service {service.name} asks for {service.gpus} {resource} per replica"
+    able = [node for node in nodes if units(node, resource, "allocatable") >= service.gpus]
+    if largest >= service.gpus:
+        return (
+            f"{asks}, and {placed} of {service.replicas} replicas find them free",
+            "Free GPUs, add nodes, or ask for fewer replicas.",
+        )
+    if able:
+        away = "; ".join(f"{node['name']} {_why_not(service, node)}" for node in able[:3])
+        return (
+            f"{asks}, and the nodes that have them cannot be used: {away}",
+            "Change the service's tolerations or node_selector, or the nodes.",
+        )
+    return (
+        f"{asks}, but the largest usable node offers {largest}",
+        "Add GPU nodes, install the device plugin, or set llmstack_gpu_resource.",
+    )
+
+
+def _why_not(service: Service, node: dict[str, Any]) -> str:
+    if not node["ready"]:
+        return "is not Ready"
+    if not node["schedulable"]:
+        return "is cordoned"
+    taints = _gpu_checks.untolerated(node, service.tolerations)
+    if taints:
+        return f"has the taint {', '.join(taint['key'] for taint in taints)}"
+    missing = [key for key, value in service.node_selector.items() if node["labels"].get(key) != value]
+    return f"has not the label {', '.join(missing)}" if missing else "is under pressure"
+
+
+# The model
+
+
+def of_fit(service: Service, verdict: Mapping[str, Any] | None, problem: str | None = None) -> Finding:
+    """verdict: the result of model_fit, None if there is none; problem says why."""
+    if verdict is None:
+        text = "Look with the module model_fit when the model is there."
+        return Finding(
+            "model-fit", "model", SKIP, f"Whether {service.name} fits is not known: {problem}", text, {}, service.name
+        )
+    keys = (
+        "confidence",
+        "margin_gib",
+        "max_model_len",
+        "max_model_len_that_fits",
+        "gpu",
+        "gpus_needed",
+        "limiting_factor",
+    )
+    evidence = {key: verdict[key] for key in keys}
+    status = verdict["status"]
+    shorter = verdict["max_model_len_that_fits"] or 0
+    only_length = {entry["factor"] for entry in verdict["problems"]} == {"kv_cache"}
+    if status == FAIL and only_length and service.max_model_len is None and shorter:
+        # --max-model-len auto makes the context as long as fits.
+        message = f"{service.name}: a context of {verdict['max_model_len']} tokens does not fit on {verdict['gpu']}, {shorter} does"
+        text = "vLLM will shorten it to that; set max_model_len to say how long it has to be."
+        return Finding("model-fit", "model", WARN, message, text, evidence, service.name)
+    if status == FAIL:
+        best = verdict["suggestions"][:1]
+        text = f"This would fit: {best[0]['gpus']} x {best[0]['gpu']} with {best[0]['why']}." if best else ""
+        sentences = " ".join(entry["message"] for entry in verdict["problems"])
+        return Finding(
+            "model-fit", "model", FAIL, f"{service.name} does not fit: {sentences}", text, evidence, service.name
+        )
+    if status == SKIP:
+        sentences = " ".join(entry["message"] for entry in verdict["problems"])
+        return Finding("model-fit", "model", SKIP, f"{service.name}: {sentences}", "", evidence, service.name)
+    warned = " ".join(verdict["warnings_found"])
+    message = (
+        f"{service.name} fits on {verdict['gpus_needed']} x {verdict['gpu']} with {verdict['margin_gib']} GiB to spare."
+    )
+    return Finding("model-fit", "model", status, f"{message} {warned}".strip(), "", evidence, service.name)
+
+
+def of_unreadable(service: Service, problem: str) -> Finding:
+    """A model whose files are there and cannot be used."""
+    text = "Repair or upload the model's files again."
+    return Finding("model-files", "storage", FAIL, f"{service.name}: {problem}", text, {}, service.name)
+
+
+def of_disk(service: Service, size_bytes: int | None, nodes: Sequence[dict[str, Any]]) -> Finding | None:
+    """Whether a node's disk holds the weights that KServe's storage initializer copies onto it; None: nothing is copied."""
+    if service.storage_uri.startswith("pvc://"):
+        return None
+    if size_bytes is None:
+        return Finding(
+            "node-disk", "disk", SKIP, f"How large the files of {service.name} are is not known.", "", {}, service.name
+        )
+    # Not every kubelet says how much disk it gives to pods.
+    possible = [node for node in candidates(service, nodes) if node["disk_allocatable_bytes"]]
+    if not possible:
+        message = f"No node that is usable for {service.name} says how much disk it has."
+        return Finding("node-disk", "disk", SKIP, message, "", {}, service.name)
+    need = round(size_bytes / GIB, 2)
+    small = sorted(node["name"] for node in possible if node["disk_allocatable_bytes"] < size_bytes)
+    evidence = {
+        "needed_gib": need,
+        "largest_gib": round(max(node["disk_allocatable_bytes"] for node in possible) / GIB, 2),
+        "too_small": small[:50],
+    }
+    text = "Enlarge the nodes' disks (ephemeral-storage), or serve from a volume (pvc://)."
+    if len(small) == len(possible):
+        message = f"The files of {service.name} take {need} GiB, and no usable node has that much disk for pods"
+        return Finding("node-disk", "disk", FAIL, message, text, evidence, service.name)
+    if small:
+        message = (
+            f"The files of {service.name} take {need} GiB, which {len(small)} usable nodes have not, {small[0]} for one"
+        )
+        return Finding("node-disk", "disk", WARN, message, text, evidence, service.name)
+    return Finding("node-disk", "disk", PASS, f"{service.name} needs {need} GiB of disk.", "", evidence, service.name)
+
+
+# Images
+
+
+def of_image(image: str, on_nodes: Sequence[str], answer: Mapping[str, Any] | None) -> Finding:
+    """answer: what the registry said to the control node: status (HTTP) or error; None if it was not asked."""
+    evidence = {"on_nodes": list(on_nodes[:20]), "registry": dict(answer or {})}
+    if on_nodes:
+        message = f"{image} is on {len(on_nodes)} nodes, {on_nodes[0]} for one."
+        return Finding("image", "images", PASS, message, "", evidence, image)
+    status = (answer or {}).get("status")
+    where = (answer or {}).get("registry", "its registry")
+    if status == 200:
+        return Finding("image", "images", PASS, f"{image} can be pulled from {where}.", "", evidence, image)
+    if status == 404:
+        message, text = f"{image} does not exist at {where}", "Correct the reference, or copy the image there."
+        return Finding("image", "images", FAIL, message, text, evidence, image)
+    if status in (401, 403):
+        message = f"{where} does not give out {image} to these credentials"
+        text = "Name a pull secret that may read it (vllm_runtime_image_pull_secrets)."
+        return Finding("image", "images", FAIL, message, text, evidence, image)
+    # The nodes may have a way that this machine has not: a mirror, a proxy, another network.
+    why = (answer or {}).get("error") or (f"it answered {status}" if status else "it was not asked")
+    message = f"Whether {image} can be pulled is not known: {where}: {why}"
+    text = "Try it on a node, or name the registry that the nodes pull from (preflight_image_mirror)."
+    return Finding("image", "images", WARN, message, text, evidence, image)
+
+
+def of_pull_secrets(
+    names: Sequence[str], namespace: str, found: Mapping[str, Mapping[str, Any] | None]
+) -> list[Finding]:
+    """found: the Secrets by name, None for those that are not there; what could not be read is left out."""
+    findings = []
+    for name in names:
+        where = f"{namespace}/{name}"
+        if name not in found:
+            message = f"The pull secret {where} could not be looked at."
+            findings.append(Finding("image-pull-secret", "images", SKIP, message, subject=name))
+            continue
+        secret = found[name]
+        if secret is None:
+            message, text = f"The pull secret {where} does not exist", f"Make it in namespace {namespace}."
+        elif secret.get("type") != "kubernetes.io/dockerconfigjson":
+            message, text = (
+                f"The pull secret {where} has the type {secret.get('type')}",
+                "It must be kubernetes.io/dockerconfigjson.",
+            )
+        else:
+            message = f"The pull secret {where} is there."
+            findings.append(Finding("image-pull-secret", "images", PASS, message, subject=name))
+            continue
+        findings.append(Finding("image-pull-secret", "images", FAIL, message, text, subject=name))
+    return findings
+
+
+# Storage
+
+
+def of_bucket(place: str, problem: str | None, exists: bool, creates: bool) -> Finding:
+    """place names bucket and endpoint; problem is why it could not be listed."""
+    if problem:
+        return Finding(
+            "s3", "storage", FAIL, problem, "Check the model_storage_* variables, or AWS_* in the environment."
+        )
+    if exists:
+        return Finding("s3", "storage", PASS, f"{place} answers and lets these credentials list it.")
+    if creates:
+        return Finding("s3", "storage", PASS, f"{place} answers; the bucket will be made.")
+    text = "Make the bucket, or set model_storage_create_bucket=true."
+    return Finding("s3", "storage", FAIL, f"{place} does not exist", text)
+
+
+def of_model_files(service: Service, place: str, size_bytes: int | None, problem: str | None) -> Finding:
+    """Whether the model is where the service expects it, or on this machine to be uploaded; place says where it is."""
+    if problem:
+        text = "Correct storage_uri, or name the model in llmstack_models so that it is uploaded."
+        return Finding("model-files", "storage", FAIL, f"{service.name}: {problem}", text, {}, service.name)
+    if size_bytes is None:
+        return Finding(
+            "model-files", "storage", SKIP, f"{service.name}: {place} was not looked at.", "", {}, service.name
+        )
+    message = f"{service.name}: {place} holds {size_bytes / GIB:.2f} GiB."
+    return Finding("model-files", "storage", PASS, message, "", {"bytes": size_bytes}, service.name)
+
+
+def of_claim(service: Service, namespace: str, name: str, claim: Mapping[str, Any] | None) -> Finding:
+    """The PersistentVolumeClaim that a service's storage_uri names (pvc://name/path)."""
+    where = f"{namespace}/{name}"
+    if claim is None:
+        text = f"Make it, or correct storage_uri of {service.name}."
+        message = f"The PersistentVolumeClaim {where} of {service.name} does not exist"
+        return Finding("volume-claim", "storage", FAIL, message, text, {}, service.name)
+    modes = list(claim["spec"].get("accessModes") or [])
+    phase = (claim.get("status") or {}).get("phase")
+    evidence = {"access_modes": modes, "phase": phase}
+    if phase == "Lost":
+        text = "Its volume is gone: restore it, or make the claim anew."
+        return Finding("volume-claim", "storage", FAIL, f"{where} has lost its volume", text, evidence, service.name)
+    shared = {"ReadWriteMany", "ReadOnlyMany"} & set(modes)
+    if service.replicas > 1 and not shared:
+        message = f"{where} is {', '.join(modes)}, and the {service.replicas} replicas of {service.name} may be on several nodes"
+        text = "Use a claim that is ReadOnlyMany or ReadWriteMany."
+        return Finding("volume-claim", "storage", FAIL, message, text, evidence, service.name)
+    if phase == "Pending":
+        text = "`kubectl describe pvc` says what it waits for; the first pod may be it."
+        return Finding("volume-claim", "storage", WARN, f"{where} is not bound yet", text, evidence, service.name)
+    return Finding(
+        "volume-claim", "storage", PASS, f"{where} is {phase}, {', '.join(modes)}.", "", evidence, service.name
+    )
+
+
+def of_storage_classes(wanted: Iterable[Mapping[str, Any]], classes: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """wanted: volumes that are to be made: name, storage_class (none: the default) and access_mode."""
+    default_key = "storageclass.kubernetes.io/is-default-class"
+    defaults = [item for item in classes if (item["metadata"].get("annotations") or {}).get(default_key) == "true"]
+    by_name = {item["metadata"]["name"]: item for item in classes}
+    findings = []
+    for volume in wanted:
+        name, chosen = volume["name"], volume.get("storage_class")
+        found = by_name.get(chosen) if chosen else (defaults[0] if defaults else None)
+        mode = volume.get("access_mode") or "ReadWriteOnce"
+        listed = ", ".join(by_name) or "none"
+        evidence = {"storage_classes": list(by_name), "access_mode": mode}
+        if found is None and chosen:
+            message, text = f"The storage class {chosen} of volume {name} does not exist", f"There are: {listed}."
+        elif found is None:
+            message = f"The volume {name} names no storage class, and none is the default"
+            text = f"Name one of: {listed}."
+        elif mode in ("ReadWriteMany", "ReadOnlyMany") and found.get("provisioner") in _ONE_NODE_PROVISIONERS:
+            message = (
+                f"The volume {name} is {mode}, which {found.get('provisioner')} of storage class "
+                f"{found['metadata']['name']} cannot make"
+            )
+            text = "Use a class with a shared file system (NFS, CephFS, EFS, Filestore, Azure Files)."
+        else:
+            message = f"{name}: storage class {found['metadata']['name']}, {mode}."
+            findings.append(Finding("storage-class", "storage", PASS, message, "", evidence, name))
+            continue
+        findings.append(Finding("storage-class", "storage", FAIL, message, text, evidence, name))
+    return findings
+
+
+# Quotas
+
+
+def demand(wanted: Iterable[Service], gpu_resource: str) -> dict[str, float]:
+    """What the replicas of services take together, by the names that ResourceQuota uses."""
+    total: dict[str, float] = {}
+    for service in wanted:
+        amounts = {"pods": 1.0, f"requests.{gpu_resource}": float(service.gpus)}
+        for part in ("requests", "limits"):
+            for name, amount in (service.resources.get(part) or {}).items():
+                amounts[f"{part}.{name}"] = quantity(amount)
+        for name, value in amounts.items():
+            total[name] = total.get(name, 0.0) + value * service.replicas
+    return total
+
+
+def of_quotas(quotas: Iterable[Mapping[str, Any]], needed: Mapping[str, float], namespace: str) -> list[Finding]:
+    """Whether every ResourceQuota leaves what is needed; those with scopes count other pods than these, or some."""
+    findings = []
+    for item in quotas:
+        spec, status = item.get("spec") or {}, item.get("status") or {}
+        if spec.get("scopes") or spec.get("scopeSelector"):
+            continue
+        name = item["metadata"]["name"]
+        for resource, hard in (spec.get("hard") or {}).items():
+            # "cpu" and "memory" are short for requests of them.
+            need = needed.get(resource, needed.get(f"requests.{resource}", 0.0))
+            left = quantity(hard) - quantity((status.get("used") or {}).get(resource, 0))
+            if need > left:
+                message = (
+                    f"The ResourceQuota {namespace}/{name} leaves {_amount(left)} {resource}, and the services need "
+                    f"{_amount(need)} more"
+                )
+                text = "Raise the quota, or serve less in this namespace."
+                evidence = {"hard": hard, "left": left, "needed": need}
+                findings.append(Finding("quota", "quota", FAIL, message, text, evidence, f"{name}:{resource}"))
+    return findings or [Finding("quota", "quota", PASS, f"The quotas of namespace {namespace} leave enough.")]
+
+
+def of_limit_ranges(ranges: Iterable[Mapping[str, Any]], wanted: Sequence[Service], namespace: str) -> list[Finding]:
+    """Whether a LimitRange refuses a service's container or pod."""
+    findings = []
+    for item in ranges:
+        for entry in (item.get("spec") or {}).get("limits") or []:
+            if entry.get("type") not in ("Container", "Pod"):
+                continue
+            for resource, most in (entry.get("max") or {}).items():
+                for service in wanted:
+                    asked = (service.resources.get("limits") or {}).get(resource)
+                    if asked is not None and quantity(asked) > quantity(most):
+                        name = f"{namespace}/{item['metadata']['name']}"
+                        message = (
+                            f"The LimitRange {name} allows {most} {resource}, and {service.name} has a limit of {asked}"
+                        )
+                        text = "Raise it, or lower the service's resources."
+                        findings.append(Finding("limit-range", "quota", FAIL, message, text, {}, service.name))
+    return findings
+
+
+def _amount(value: float) -> str:
+    if abs(value) >= GIB:
+        return f"{value / GIB:.1f}Gi"
+    return f"{value:g}"

@@ -1,0 +1,285 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""llmdeployment against an API server in this process: what is sent, what is not, and what is said."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.llmstack.serving.plugins.module_utils import _kube_llm
+from ansible_collections.llmstack.serving.plugins.modules import llmdeployment, llmdeployment_info
+
+GROUP = "/apis/serving.kserve.io/v1alpha2"
+PATH = f"{GROUP}/namespaces/models/llminferenceservices/chat"
+GATEWAY = "/apis/gateway.networking.k8s.io/v1/namespaces/kserve/gateways/kserve-ingress-gateway"
+ANSWER = "/api/v1/namespaces/kserve/services/gateway-istio:80/proxy/models/chat/v1/completions"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/models/deployments"
+OPTIONS: dict[str, Any] = {
+    "name": "chat",
+    "namespace": "models",
+    "model": {"name": "meta/chat", "uri": "s3://models/chat"},
+    "serving": {"decode": {"replicas": 1, "batchSize": 8, "resources": {"gpu": 1, "memory": "64Gi"}}},
+    "wait_timeout": 20,
+}
+PARTS = {"": "llminferenceservice-workload", "-router-scheduler": "llminferenceservice-router-scheduler"}
+
+
+@pytest.fixture
+def run(api: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a module against the server; returns what it prints, with the warnings as texts."""
+    warnings: list[str] = []
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda self, text: warnings.append(text))
+    monkeypatch.setattr(_kube_llm, "_PROPAGATION_SECONDS", 0.0)
+
+    def call(module: Any = llmdeployment, check: bool = False, **params: Any) -> dict[str, Any]:
+        args = {
+            "host": api.url,
+            "api_key": "token-of-the-tests",
+            "_ansible_check_mode": check,
+            "_ansible_remote_tmp": "/tmp",
+            "_ansible_keep_remote_files": False,
+            **params,
+        }
+        with patch_module_args(args), pytest.raises(SystemExit):
+            module.main()
+        result = {**json.loads(capsys.readouterr().out), "warnings": list(warnings)}
+        warnings.clear()
+        return result
+
+    return call
+
+
+@pytest.fixture
+def gateway(api: Any) -> None:
+    """Istio's Gateway, with the Service before its proxies."""
+    address = {"type": "Hostname", "value": "gateway-istio.kserve.svc.cluster.local"}
+    api.put(
+        GATEWAY,
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": {"name": "kserve-ingress-gateway", "namespace": "kserve"},
+            "spec": {"gatewayClassName": "istio", "listeners": [{"name": "http", "port": 80}]},
+            "status": {"addresses": [address]},
+        },
+    )
+
+
+@pytest.fixture
+def kserve(api: Any, gateway: None) -> None:
+    """A controller: for each written LLMInferenceService there are Deployments, and its conditions are True."""
+
+    def reconcile(path: str, manifest: dict[str, Any]) -> None:
+        if path != PATH or manifest.get("status", {}).get("observedGeneration") == manifest["metadata"]["generation"]:
+            return
+        parts = {"": manifest["spec"], "-router-scheduler": manifest["spec"]["router"]["scheduler"]}
+        for suffix, part in parts.items():
+            replicas = part.get("replicas", 1)
+            api.put(
+                f"{DEPLOYMENTS}/chat-kserve{suffix}",
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": "Deployment",
+                    "metadata": {
+                        "name": f"chat-kserve{suffix}",
+                        "namespace": "models",
+                        "generation": 1,
+                        "labels": {
+                            "app.kubernetes.io/part-of": "llminferenceservice",
+                            "app.kubernetes.io/name": "chat",
+                            "app.kubernetes.io/component": PARTS[suffix],
+                        },
+                        "ownerReferences": [
+                            {"kind": "LLMInferenceService", "name": "chat", "uid": manifest["metadata"]["uid"]}
+                        ],
+                    },
+                    "spec": {
+                        "replicas": replicas,
+                        "template": {
+                            "metadata": {"annotations": part["annotations"]},
+                            "spec": {"containers": [{"name": "main", "image": "engine:v1"}]},
+                        },
+                    },
+                    "status": {
+                        "observedGeneration": 1,
+                        "replicas": replicas,
+                        "updatedReplicas": replicas,
+                        "availableReplicas": replicas,
+                        "readyReplicas": replicas,
+                    },
+                },
+            )
+        names = ("PresetsCombined", "MainWorkloadReady", "SchedulerWorkloadReady", "HTTPRoutesReady", "Ready")
+        manifest["status"] = {
+            "observedGeneration": manifest["metadata"]["generation"],
+            "url": "http://gateway-istio.kserve.svc.cluster.local/models/chat",
+            "conditions": [{"type": name, "status": "True"} for name in names],
+        }
+        api.put(path, manifest)
+
+    api.on_write = reconcile
+
+
+def answers(api: Any, *codes: int) -> None:
+    api.planned[("POST", ANSWER)] = [(code, {"id": "cmpl-1"} if code == 200 else "refused") for code in codes]
+
+
+def test_create_change_delete_and_twice_each(api: Any, run: Any, kserve: None) -> None:
+    answers(api, 200, 200, 200, 200)
+    assert run(check=True, **OPTIONS)["changed"]
+    assert api.writes == []
+    made = run(**OPTIONS)
+    assert made["changed"]
+    assert "failed" not in made, made["msg"]
+    assert made["backend"] == "serving.kserve.io/v1alpha2 LLMInferenceService"
+    assert [part["name"] for part in made["parts"]] == ["decode", "picker", "route"]
+    assert not run(**OPTIONS)["changed"]
+    more = {**OPTIONS, "serving": {"decode": {**OPTIONS["serving"]["decode"], "replicas": 3}}}
+    changed = run(**more)
+    assert changed["changed"]
+    assert changed["parts"][0]["ready_replicas"] == 3
+    assert not run(**more)["changed"]
+    assert run(name="chat", namespace="models", state="absent")["changed"]
+    assert not run(name="chat", namespace="models", state="absent")["changed"]
+
+
+def test_a_run_that_changes_nothing_sends_few_requests(api: Any, run: Any, kserve: None) -> None:
+    answers(api, 200, 200)
+    run(**OPTIONS)
+    api.requests.clear()
+    result = run(**OPTIONS)
+    assert not result["changed"]
+    assert [method for method, _path, query in api.requests if method == "PATCH" and "dryRun" not in query] == []
+    # This server keeps no field ownership, which else proves that nothing changes: hence a dry run, and the nodes.
+    proof = {"PATCH", "/api/v1/nodes"}
+    assert len([entry for entry in api.requests if not proof & set(entry[:2])]) <= 6, api.requests
+
+
+def test_each_change_is_kept_for_a_rollback(api: Any, run: Any, kserve: None) -> None:
+    answers(api, 200)
+    run(**OPTIONS)
+    kept = [each for path, each in api.objects.items() if "controllerrevisions" in path]
+    assert [each["metadata"]["name"] for each in kept] == ["chat-llm-1"]
+    assert kept[0]["data"]["spec"]["model"]["name"] == "meta/chat"
+
+
+def test_true_conditions_are_not_enough(api: Any, run: Any, kserve: None) -> None:
+    answers(api, 500)
+    result = run(**OPTIONS)
+    assert result["failed"]
+    assert "all conditions are True, but a request was answered with 500" in result["msg"].replace("All", "all")
+    assert "DestinationRule" in result["msg"]
+
+
+def test_where_no_request_can_be_sent_a_warning_says_so(api: Any, run: Any, kserve: None) -> None:
+    status = {"kind": "Status", "status": "Failure", "code": 403, "message": "services/proxy forbidden"}
+    api.planned[("POST", ANSWER)] = [(403, status)]
+    result = run(**OPTIONS)
+    assert "failed" not in result
+    assert any("not checked that a request is answered" in warning for warning in result["warnings"])
+
+
+def test_istio_gets_a_picker_in_plain_text(api: Any, run: Any, kserve: None) -> None:
+    answers(api, 200)
+    run(**OPTIONS)
+    [container] = api.objects[PATH]["spec"]["router"]["scheduler"]["template"]["containers"]
+    assert container["args"] == ["--secure-serving=false"]
+
+
+def test_what_cannot_be_expressed_is_an_error_before_anything_is_written(api: Any, run: Any, kserve: None) -> None:
+    answers(api, 200)
+    serving = {**OPTIONS["serving"], "prefill": {"replicas": 1}}
+    result = run(**{**OPTIONS, "serving": serving})
+    assert "serving.prefill: serving.mode is aggregated" in result["msg"]
+    assert "allow_partial" in result["msg"]
+    assert result["msg"].endswith("Nothing was changed.")
+    assert [row["option"] for row in result["translation"] if not row["expressed"]] == ["serving.prefill"]
+    assert api.writes == []
+    partial = run(**{**OPTIONS, "serving": serving, "allow_partial": True})
+    assert partial["changed"]
+    assert any("Not expressed: serving.prefill" in warning for warning in partial["warnings"])
+
+
+def test_a_missing_gateway_is_known_before(api: Any, run: Any) -> None:
+    result = run(**OPTIONS)
+    assert "Gateway kserve/kserve-ingress-gateway does not exist" in result["msg"]
+    assert api.writes == []
+    assert run(check=True, **OPTIONS)["changed"], "in check mode it may be a step that is yet to come"
+
+
+def test_two_deployments_do_not_share_a_route(api: Any, run: Any, kserve: None) -> None:
+    other = {
+        "apiVersion": "serving.kserve.io/v1alpha2",
+        "kind": "LLMInferenceService",
+        "metadata": {"name": "other", "namespace": "models"},
+        "spec": {"model": {"name": "meta/chat"}},
+    }
+    api.put(PATH.replace("/chat", "/other"), other)
+    assert "serves the model name meta/chat in this namespace already" in run(**OPTIONS)["msg"]
+    assert api.writes == []
+
+
+def test_what_no_node_can_hold_is_known_before(api: Any, run: Any, kserve: None) -> None:
+    allocatable = {"nvidia.com/gpu": "8", "memory": "32Gi"}
+    api.put("/api/v1/nodes/n", {"kind": "Node", "metadata": {"name": "n"}, "status": {"allocatable": allocatable}})
+    result = run(**OPTIONS)
+    assert "memory 64Gi is more than any node has (the largest: 32Gi)" in result["msg"]
+    assert api.writes == []
+
+
+def old_only(api: Any) -> None:
+    path = f"{GROUP}/namespaces/models/llminferenceservices"
+    api.planned[("GET", path)] = [(404, "404 page not found")] * 9
+    api.served_groups["serving.kserve.io/v1alpha1"] = [
+        {"name": "llminferenceservices", "kind": "LLMInferenceService", "namespaced": True}
+    ]
+
+
+def test_the_old_version_is_used_where_there_is_no_other(api: Any, run: Any, gateway: None) -> None:
+    old_only(api)
+    result = run(**OPTIONS, wait=False)
+    assert result["backend"] == "serving.kserve.io/v1alpha1 LLMInferenceService"
+    tiers = {"tiers": [{"type": "memory", "size": "20Gi"}]}
+    result = run(**{**OPTIONS, "name": "cached", "model": {"uri": "s3://models/cached"}, "cache": tiers})
+    assert "has no kvCacheOffloading" in result["msg"]
+
+
+def test_without_kserve_it_says_what_to_install(api: Any, run: Any) -> None:
+    path = f"{GROUP}/namespaces/models/llminferenceservices"
+    api.planned[("GET", path)] = [(404, "404 page not found")] * 9
+    assert "role llmd" in run(**OPTIONS)["msg"]
+    predicted = run(check=True, **OPTIONS)
+    assert predicted["changed"]
+    assert any("Check mode predicts" in warning for warning in predicted["warnings"])
+    assert not run(name="chat", namespace="models", state="absent")["changed"]
+
+
+def test_the_literal_kind_is_written_only_where_it_is_served(api: Any, run: Any) -> None:
+    path = f"{GROUP}/namespaces/models/llminferenceservices"
+    api.planned[("GET", path)] = [(404, "404 page not found")] * 9
+    api.served_groups["llm-d.io/v1alpha1"] = [{"name": "widgets", "kind": "LLMDeployment", "namespaced": True}]
+    result = run(**OPTIONS, wait=False, allow_partial=True)
+    assert result["backend"] == "llm-d.io/v1alpha1 LLMDeployment"
+    [written] = [each for key, each in api.objects.items() if key.startswith("/apis/llm-d.io")]
+    assert written["spec"]["serving"]["decode"]["batchSize"] == 8
+
+
+def test_info_tells_each_part_and_asks(api: Any, run: Any, kserve: None) -> None:
+    answers(api, 200, 200, 503)
+    run(**OPTIONS)
+    [entry] = run(llmdeployment_info, namespace="models", request_check=True)["llmdeployments"]
+    assert entry["health"]["state"] == "ready"
+    assert entry["health"]["phase"] == "answers requests"
+    assert entry["images"] == {"decode": "engine:v1", "picker": "engine:v1"}
+    [entry] = run(llmdeployment_info, name="chat", namespace="models", request_check=True)["llmdeployments"]
+    assert entry["health"]["state"] == "failed"
+    assert entry["health"]["cause"] == "picker"
+
+
+def test_info_of_nothing(api: Any, run: Any) -> None:
+    assert run(llmdeployment_info, namespace="models")["llmdeployments"] == []
