@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.kube import Cluster
+from tools import checkout
 from tools.playbook import ansible_playbook, recap, writes
 from tools.run_module import run_module
 
@@ -229,3 +232,16 @@ def test_the_playbooks_say_what_they_did(own: str, cluster: Cluster) -> None:
     shown = well(run("rollback.yml", **variables)).stdout
     assert f"(chosen): {uri}, " in shown
     assert f"model: {uri}" in shown
+
+
+@pytest.mark.long
+def test_the_commands_of_the_page_work(own: str, audit: Audit) -> None:
+    """docs/operations.md, word for word but for service and namespace, and in check mode."""
+    page = (checkout.ROOT / "docs/operations.md").read_text()
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S) for line in block.splitlines()]
+    assert len(lines) >= 6
+    for line in lines:
+        words = shlex.split(line)
+        mine = json.dumps({"llmstack_namespace": own, "operations_service": NAME})
+        well(ansible_playbook(*words[1:], "--check", "-e", mine))
+    assert writes(audit()) == []
