@@ -342,6 +342,8 @@ def _of_gpus(
     found = _preflight_workload.of_gpus(_gpu_checks.grouped(checks))
     deployed = answers.get("deployed", [])
     resource, promised = options["gpu_resource"], options["gpu_promise"]
+    if options["gpu_operator_planned"] and all(node["mode"] == "none" for node in nodes):
+        promised = promised or "The GPU operator is to make the nodes offer them."
     found += _preflight_workload.of_placement(wanted, deployed, nodes, resource, promised)
     fits = ask_all(
         {

@@ -96,6 +96,10 @@ options:
       - Who is to bring GPUs that are not there yet, as a sentence. What is missing is then only a warning.
     type: str
     default: ""
+  gpu_operator_planned:
+    description: Whether the GPU operator will be installed. GPUs that are missing are then only a warning, as long as no node offers any.
+    type: bool
+    default: false
   min_driver:
     description: The lowest GPU driver that will do.
     type: str
@@ -326,6 +330,7 @@ def main() -> None:
             "node_selector": {"type": "str", "default": ""},
             "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
             "gpu_promise": {"type": "str", "default": ""},
+            "gpu_operator_planned": {"type": "bool", "default": False},
             "min_driver": {"type": "str"},
             "cuda_version": {"type": "str"},
             "namespace": {"type": "str", "default": "model-serving"},

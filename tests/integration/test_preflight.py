@@ -232,8 +232,8 @@ def test_a_healthy_cluster_passes_and_is_only_read(audit: Audit, tmp_path: Path)
     assert {"control-node", "cluster", "permissions", "crds", "gpus", "scheduling", "images", "storage", "quota"} <= {
         found["category"] for found in report["findings"] if found["status"] == "pass"
     }
-    # The whole playbook, with Ansible's own start.
-    assert seconds < 20
+    # Bounded, also on a machine that is busy with other tests.
+    assert seconds < 60
 
 
 def test_a_cluster_that_does_not_answer_is_one_finding_beside_the_others(tmp_path: Path) -> None:
