@@ -91,6 +91,21 @@ def test_a_cluster_with_nothing_on_it_is_a_finding_and_fails_who_asks_for_it(san
     assert findings[0]["severity"] == "critical"
 
 
+def test_a_half_installed_release_is_found(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    """What a killed Helm leaves; the roles recover it by themselves when they run (role helm_release)."""
+    labels = {"owner": "helm", "name": "half", "status": "pending-install", "version": "1"}
+    record = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "sh.helm.release.v1.half.v1", "labels": labels},
+    }
+    assert cluster.request("POST", f"/api/v1/namespaces/{namespace}/secrets", record)[0] == 201
+    well(run("diagnose.yml", operations_report_dir=str(tmp_path)))
+    findings = json.loads((tmp_path / "sandbox-diagnosis.json").read_text())["findings"]
+    [found] = [each for each in findings if each["subject"] == f"Helm release {namespace}/half"]
+    assert "half-installed" in found["message"]
+
+
 # With a model of their own
 
 
