@@ -95,6 +95,11 @@ class Eyes:
         seen: _Seen = self._known[key]
         return seen
 
+    def version(self) -> str:
+        """Of Kubernetes. Raises KubeError."""
+        asked = partial(self.kube.request, "GET", "/version", "the API server's version")
+        return str(self.once("version", asked)["gitVersion"])
+
     def listed(self, api_version: str, kind: str, namespace: str | None, labels: str = "") -> list[dict[str, Any]]:
         """Objects of a kind. Raises KubeError, among them KindNotFound."""
 
@@ -745,7 +750,7 @@ def _versions(eyes: Eyes, services: list[Service]) -> dict[str, Any]:
     annotations = (definition or {"metadata": {}})["metadata"].get("annotations") or {}
     bundle = annotations.get("gateway.networking.k8s.io/bundle-version", "")
     return {
-        "kubernetes": eyes.kube.request("GET", "/version", "the API server's version")["gitVersion"],
+        "kubernetes": eyes.version(),
         "running": judge.component_versions(images, {"gateway.networking.k8s.io": bundle}),
         "tested": eyes.settings.tested_versions,
         "today": eyes.now.date().isoformat(),

@@ -49,7 +49,7 @@ def test_an_upload_is_byte_identical_and_its_manifest_says_what_it_is(
         path: len(body) for path, body in content(model).items()
     }
     assert result["sha256"] == hashlib.sha256(found[MANIFEST]).hexdigest()
-    assert result["uri"] == f"s3://{bucket}/llama"
+    assert result["uri"] == f"s3://{bucket}/llama/"
     assert result["manifest_uri"] == f"s3://{bucket}/llama/{MANIFEST}"
     assert result["bytes_sent"] == sum(len(body) for body in content(model).values())
 
