@@ -180,6 +180,15 @@ options:
     description: Whether O(image_mirror) has no TLS.
     type: bool
     default: false
+  charts:
+    description: Charts that Helm will fetch from registries, as V(host/repository:version).
+    type: list
+    elements: str
+    default: []
+  charts_plain_http:
+    description: Whether the registry of O(charts) has no TLS.
+    type: bool
+    default: false
   image_pull_secrets:
     description: Secrets in O(namespace) with which images are pulled.
     type: list
@@ -350,6 +359,8 @@ def main() -> None:
             "images": STRINGS,
             "image_mirror": {"type": "str", "default": ""},
             "image_mirror_plain_http": {"type": "bool", "default": False},
+            "charts": STRINGS,
+            "charts_plain_http": {"type": "bool", "default": False},
             "image_pull_secrets": {**STRINGS, "no_log": False},
             "timeout": {"type": "int", "default": 20},
             "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},

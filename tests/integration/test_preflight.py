@@ -247,3 +247,17 @@ def test_a_cluster_that_does_not_answer_is_one_finding_beside_the_others(tmp_pat
     report = json.loads((tmp_path / "sandbox-preflight.json").read_text())
     failed = {found["id"] for found in report["findings"] if found["status"] == "fail"}
     assert failed == {"helm", "api-server"}
+
+
+@pytest.mark.usefixtures("kserve")
+def test_charts_that_the_mirror_lacks_stop_the_site_before_the_first_write(
+    sandbox: dict[str, Any], audit: Audit, tmp_path: Path
+) -> None:
+    mirror = f"{sandbox['registry']}/nowhere"
+    variables = json.dumps({"llmstack_chart_mirror": mirror, "llmstack_report_dir": str(tmp_path)})
+    done = ansible_playbook(*INVENTORY, "playbooks/site.yml", "-e", variables)
+    assert done.returncode != 0
+    assert "PLAY [Install" not in done.stdout
+    assert f"The chart {mirror}/kserve/charts/kserve-resources:" in done.stdout
+    assert "llmstack_chart_mirror" in done.stdout
+    assert writes(audit()) == []

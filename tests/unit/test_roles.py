@@ -734,7 +734,11 @@ def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
 VALIDATION: dict[str, Any] = {
     "validation_services": [
         {"name": "chat"},
-        {"name": "search", "model_name": "bge", "kind": "LLMInferenceService", "api": "embeddings"},
+        {"name": "search", "model_name": "bge", "api": "embeddings"},
+    ],
+    "validation_llm_deployments": [
+        {"name": "llama", "model": {"name": "llama-70b"}},
+        {"name": "elsewhere", "namespace": "other"},
     ],
     "__validation_load_results": {
         "results": [
@@ -752,7 +756,8 @@ def test_validation_asks_for_each_service_and_passes_on_what_became_of_its_load_
     common = {"path_prefix": ""}
     assert found["some"]["targets"] == [
         {"name": "chat", "kind": "InferenceService", "model": "chat", "api": "chat", **common},
-        {"name": "search", "kind": "LLMInferenceService", "model": "bge", "api": "embeddings", **common},
+        {"name": "search", "kind": "InferenceService", "model": "bge", "api": "embeddings", **common},
+        {"name": "llama", "kind": "LLMInferenceService", "model": "llama-70b", "api": "chat", **common},
     ]
     assert found["some"]["load_tests"] == [
         {"service": "chat", "report": "/r/chat.json", "problem": "50 concurrent: good."},
