@@ -24,6 +24,15 @@ KUBERNETES_VERSION = module_version("kube", "k8s.io/kubernetes")
 HELM_VERSION = module_version("tools", "helm.sh/helm/v4")
 KSERVE_VERSION = module_version("kserve", "github.com/kserve/kserve")
 CERT_MANAGER_VERSION = module_version("cert-manager", "github.com/cert-manager/cert-manager")
+PROMETHEUS_OPERATOR_VERSION = module_version(
+    "prometheus-operator", "github.com/prometheus-operator/prometheus-operator"
+)
+# Prometheus v3.14.0 is the module's v0.314.0.
+PROMETHEUS_VERSION = re.sub(
+    r"v0\.(\d)(\d\d)\.",
+    lambda found: f"v{found[1]}.{int(found[2])}.",
+    module_version("prometheus", "github.com/prometheus/prometheus"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +92,26 @@ IN_PODS = (
     ),
     Binary("pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 180),
     Binary("pilot-agent", "istio", "istio.io/istio/pilot/cmd/pilot-agent", 20),
+    Binary(
+        "prometheus-operator",
+        "prometheus-operator",
+        "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+        60,
+        (f"github.com/prometheus/common/version.Version={PROMETHEUS_OPERATOR_VERSION.removeprefix('v')}",),
+    ),
+    Binary(
+        "prometheus-config-reloader",
+        "prometheus-operator",
+        "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader",
+        20,
+    ),
+    Binary(
+        "prometheus",
+        "prometheus",
+        "github.com/prometheus/prometheus/cmd/prometheus",
+        120,
+        (f"github.com/prometheus/common/version.Version={PROMETHEUS_VERSION.removeprefix('v')}",),
+    ),
 )
 # Built when somebody first asks for them: `python -m sandbox kubectl ...`.
 ON_DEMAND = (_kubernetes("kubectl", 20),)

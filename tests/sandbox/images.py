@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from . import go, wheels
-from .binaries import CERT_MANAGER_VERSION, KSERVE_VERSION
+from .binaries import CERT_MANAGER_VERSION, KSERVE_VERSION, PROMETHEUS_OPERATOR_VERSION, PROMETHEUS_VERSION
 from .errors import SandboxError
 from .layout import CHECKOUT, Layout, cache_directory
 from .oci import Image, LayerWriter, Registry
@@ -91,6 +91,17 @@ def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pa
         single(
             f"docker.io/istio/pilot:{ISTIO_VERSION}", "pilot-discovery", "/usr/local/bin/pilot-discovery", user="1337"
         ),
+        single(
+            f"quay.io/prometheus-operator/prometheus-operator:{PROMETHEUS_OPERATOR_VERSION}",
+            "prometheus-operator",
+            "/bin/operator",
+        ),
+        single(
+            f"quay.io/prometheus-operator/prometheus-config-reloader:{PROMETHEUS_OPERATOR_VERSION}",
+            "prometheus-config-reloader",
+            "/bin/prometheus-config-reloader",
+        ),
+        single(f"quay.io/prometheus/prometheus:{PROMETHEUS_VERSION}-distroless", "prometheus", "/bin/prometheus"),
         _vllm(layer, binaries, work),
         single(f"kserve/llmisvc-controller:{KSERVE_VERSION}", "kserve-llmisvc", "/manager"),
         single(VERSIONS["llm_d"]["images"]["endpoint_picker"], "endpoint-picker", "/app/epp"),
@@ -222,26 +233,42 @@ def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
     cert_manager = go.module_directory("cert-manager", "github.com/cert-manager/cert-manager") / "deploy/charts"
     istio = go.module_directory("istio", "istio.io/istio") / "manifests/charts"
     kserve = go.module_directory("kserve", "github.com/kserve/kserve") / "charts"
+    operator = go.module_directory("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
     sources = {
         ("cert_manager", "cert_manager"): cert_manager / "cert-manager",
         ("istio", "base"): istio / "base",
         ("istio", "istiod"): istio / "istio-control/istio-discovery",
         ("kserve", "crd"): kserve / "kserve-crd",
         ("kserve", "resources"): kserve / "kserve-resources",
+        ("kube_prometheus_stack", "kube_prometheus_stack"): _stand_in(
+            "kube-prometheus-stack", operator / "example/prometheus-operator-crd", work
+        ),
         ("gpu_operator", "gpu_operator"): CHARTS / "gpu-operator",
         ("llm_d", "crd"): kserve / "kserve-llmisvc-crd",
         ("llm_d", "resources"): kserve / "kserve-llmisvc-resources",
         ("llm_d", "presets"): kserve / "kserve-runtime-configs",
     }
+    # The operator's release; elsewhere a chart and what it installs count alike.
+    app_versions = {"kube_prometheus_stack": PROMETHEUS_OPERATOR_VERSION}
     for (component, chart), source in sources.items():
         # A chart that upstream has as a file (https://HOST/team/charts/NAME-1.2.3.tgz) is team/NAME in a mirror.
         path = VERSIONS[component]["charts"][chart].partition("://")[2].partition("/")[2].rpartition("/")[0]
         repository = path if source.parent != CHARTS else path.removesuffix("/charts")
-        package = package_chart(helm, source, VERSIONS[component]["version"], work)
+        package = package_chart(helm, source, VERSIONS[component]["version"], work, app_versions.get(component))
         _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
 
 
-def package_chart(helm: str, source: pathlib.Path, version: str, work: pathlib.Path) -> pathlib.Path:
+def _stand_in(name: str, crds: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
+    """A chart of our own with upstream's CRDs in a subchart."""
+    folder = work / "stand-ins" / name
+    shutil.copytree(CHARTS / name, folder)
+    shutil.copytree(crds, folder / "charts/crds/crds", copy_function=shutil.copyfile)
+    return folder
+
+
+def package_chart(
+    helm: str, source: pathlib.Path, version: str, work: pathlib.Path, app_version: str | None = None
+) -> pathlib.Path:
     """A release's chart from its source folder, where version and appVersion are still placeholders."""
     folder = work / source.name
     # Module folders are read-only and helm writes beside what it packages.
@@ -249,7 +276,8 @@ def package_chart(helm: str, source: pathlib.Path, version: str, work: pathlib.P
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     packages = work / f"{source.name}-package"
-    _helm(helm, work, "package", str(folder), "--version", version, "--app-version", version, "-d", str(packages))
+    versions = ("--version", version, "--app-version", app_version or version)
+    _helm(helm, work, "package", str(folder), *versions, "-d", str(packages))
     [package] = packages.glob("*.tgz")
     return package
 
