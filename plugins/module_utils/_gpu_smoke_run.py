@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_smoke, _nvidia_smi
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import FAIL, Expectations, Finding
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_smoke import LABEL, Ending, Options, Plan
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import FIELD_MANAGER, Kube, Ref
+from ansible_collections.llmstack.serving.plugins.module_utils._kube_pods import sweep, termination_as_exception
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import Selection, View, wait_until
 
 # A report of eight GPUs has some 4,000 lines.
@@ -29,10 +26,10 @@ _GRACE_SECONDS = 15
 def run(kube: Kube, plan: Plan, options: Options, wanted: Expectations) -> list[Finding]:
     """The findings of all nodes in the plan. Raises KubeError if the pods may not be made."""
     pods = {_gpu_smoke.pod_name(plan.run, node): node for node in plan.amounts}
-    _sweep(kube, plan.namespace)
+    sweep(kube, plan.namespace, LABEL, 2 * _GRACE_SECONDS)
     if not pods:
         return list(plan.skipped)
-    with _termination_as_exception():
+    with termination_as_exception():
         try:
             for node, (resource, amount) in plan.amounts.items():
                 manifest = _gpu_smoke.manifest(node, resource, amount, plan, options)
@@ -89,34 +86,3 @@ def _remove(kube: Kube, plan: Plan, pods: Sequence[str] | dict[str, str]) -> Non
     for name in pods:
         with contextlib.suppress(errors.KubeError):
             kube.delete(_ref(plan, name))
-
-
-def _sweep(kube: Kube, namespace: str) -> None:
-    """Delete pods of runs that were killed: those that are past their own deadline."""
-    with contextlib.suppress(errors.Forbidden):
-        left, _version = kube.list("v1", "Pod", namespace, labels=LABEL)
-        for pod in left:
-            if _age_seconds(pod) > pod["spec"].get("activeDeadlineSeconds", 0) + 2 * _GRACE_SECONDS:
-                kube.delete(Ref("v1", "Pod", namespace, pod["metadata"]["name"]), uid=pod["metadata"]["uid"])
-
-
-def _age_seconds(pod: dict[str, Any]) -> float:
-    made = datetime.datetime.fromisoformat(pod["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
-    return (datetime.datetime.now(datetime.UTC) - made).total_seconds()
-
-
-@contextlib.contextmanager
-def _termination_as_exception() -> Iterator[None]:
-    """Inside, a SIGTERM (a task's timeout, an aborted job) unwinds the stack, so that the pods are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: Any) -> None:
-        raise SystemExit(143)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

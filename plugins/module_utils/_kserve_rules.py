@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
 from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import (
     AUTOSCALER_CLASS,
     DEPLOYMENT_MODE,
@@ -329,6 +328,8 @@ def _keda(manifest: Manifest) -> Iterator[str]:
 
 
 def _keda_metric(entry: dict[str, Any]) -> Iterator[str]:
+    from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
+
     kind = entry.get("type")
     source = entry.get({"Resource": "resource", "External": "external", "PodMetric": "podmetric"}.get(str(kind), ""))
     if kind not in ("Resource", "External", "PodMetric"):
@@ -403,8 +404,8 @@ def _canaries(manifest: Manifest) -> Iterator[str]:
 
 
 def _mode_change(served: Manifest, wanted: Manifest) -> Iterator[str]:
-    old = (served.get("status") or {}).get("deploymentMode")
-    old, new = MODES.get(old, old), _mode(wanted)
+    given = str((served.get("status") or {}).get("deploymentMode") or "")
+    old, new = MODES.get(given, given), _mode(wanted)
     if old and new and old != new:
         yield f"deployment_mode cannot be changed from {old} to {new}. Delete the service and make it anew, or give it another name."
 

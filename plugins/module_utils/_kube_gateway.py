@@ -39,7 +39,7 @@ class Gateways:
 
     @cached_property
     def _addresses(self) -> dict[_Names, str]:
-        found = {}
+        found: dict[_Names, str] = {}
         for names, gateway in self._all(_GATEWAY_API, "Gateway", None).items():
             for entry in (gateway.get("status") or {}).get("addresses") or []:
                 found.setdefault(names, str(entry["value"]))
@@ -56,7 +56,7 @@ class Gateways:
 
     @cached_property
     def _ingresses(self) -> dict[_Names, str]:
-        found = {}
+        found: dict[_Names, str] = {}
         for names, ingress in self._all("networking.k8s.io/v1", "Ingress", self._namespace).items():
             for entry in ((ingress.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
                 found.setdefault(names, str(entry.get("ip") or entry.get("hostname")))

@@ -226,10 +226,10 @@ def _lora(lora: dict[str, Any], base: str, made: Translation) -> dict[str, Any]:
 def _parts(serving: dict[str, Any], disaggregated: bool, made: Translation) -> dict[str, dict[str, Any]]:
     """Which groups of pods there are, by name; `aggregated` is the one group that does both."""
     prefill, decode = serving.get("prefill"), serving.get("decode")
-    if not decode:
+    if decode is None:
         whole = "tokens" if disaggregated else "the pods"
         made.problems.append(f"serving.decode is missing: it describes {whole}. Give at least replicas and resources.")
-    if disaggregated and not prefill:
+    if disaggregated and prefill is None:
         made.problems.append(
             "serving.mode is disaggregated, but serving.prefill is missing: nobody would read the prompts. Give both "
             "sides, or mode: aggregated."

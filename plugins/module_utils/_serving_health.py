@@ -478,6 +478,15 @@ _STORAGE: tuple[_Known, ...] = (
     ),
 )
 
+
+def download_failure(log: str) -> Cause:
+    """Why KServe's storage initializer failed, by its log."""
+    for kind, pattern, reason, remedy in _STORAGE:
+        if pattern.search(log):
+            return Cause(kind, reason, remedy, log=_tail(log))
+    return Cause("storage", "it does not say why", "See the whole log of the storage-initializer.", log=_tail(log))
+
+
 # vLLM: vllm/engine, vllm/config, vllm/platforms/cuda.py, vllm/v1/core/kv_cache_utils.py; PyTorch and argparse.
 _ENGINE: tuple[_Known, ...] = (
     _known(

@@ -95,6 +95,11 @@ class Eyes:
         seen: _Seen = self._known[key]
         return seen
 
+    def version(self) -> str:
+        """Of Kubernetes. Raises KubeError."""
+        asked = partial(self.kube.request, "GET", "/version", "the API server's version")
+        return str(self.once("version", asked)["gitVersion"])
+
     def listed(self, api_version: str, kind: str, namespace: str | None, labels: str = "") -> list[dict[str, Any]]:
         """Objects of a kind. Raises KubeError, among them KindNotFound."""
 
@@ -651,8 +656,8 @@ def _prometheus(eyes: Eyes, query: str) -> list[dict[str, Any]]:
 
 
 def _monitoring(eyes: Eyes, services: list[Service]) -> dict[str, Any]:
-    pods = [pod["metadata"]["name"] for service in services for pod in service.ready_pods()]
-    facts: dict[str, Any] = {"prometheuses": None, "problem": "", "pods": pods, "scraped": []}
+    pods = {pod["metadata"]["name"]: _ready_since(pod) for service in services for pod in service.ready_pods()}
+    facts: dict[str, Any] = {"prometheuses": None, "problem": "", "pods": pods, "scraped": [], "now": eyes.now}
     try:
         facts["prometheuses"] = eyes.listed("monitoring.coreos.com/v1", "Prometheus", None)
     except KindNotFound:
@@ -664,6 +669,11 @@ def _monitoring(eyes: Eyes, services: list[Service]) -> dict[str, Any]:
         except (Unreachable, NotFound) as error:
             facts["problem"] = str(error)
     return facts
+
+
+def _ready_since(pod: dict[str, Any]) -> str:
+    entries = pod["status"]["conditions"]
+    return next((str(entry.get("lastTransitionTime") or "") for entry in entries if entry["type"] == "Ready"), "")
 
 
 def _alerts(eyes: Eyes, services: list[Service]) -> dict[str, Any]:
@@ -745,7 +755,7 @@ def _versions(eyes: Eyes, services: list[Service]) -> dict[str, Any]:
     annotations = (definition or {"metadata": {}})["metadata"].get("annotations") or {}
     bundle = annotations.get("gateway.networking.k8s.io/bundle-version", "")
     return {
-        "kubernetes": eyes.kube.request("GET", "/version", "the API server's version")["gitVersion"],
+        "kubernetes": eyes.version(),
         "running": judge.component_versions(images, {"gateway.networking.k8s.io": bundle}),
         "tested": eyes.settings.tested_versions,
         "today": eyes.now.date().isoformat(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -31,12 +32,19 @@ def run(kube: Kube, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """What the module returns, its files written. Raises LoadError, KubeError."""
     if unknown := sorted(set(params["required"]) - set(CATEGORIES)):
         raise LoadError(f"required holds {', '.join(unknown)}: there is only {', '.join(CATEGORIES)}.")
+    for entry in params["known_answers"]:
+        try:
+            re.compile(entry["pattern"])
+        except re.error as error:
+            raise LoadError(f"known_answers: {entry['pattern']} is no regular expression: {error}.") from error
     documents = _load_tests(params["load_tests"])
     write = params["report_dir"] and not check_mode
     if write:
         _load_files.check_directory(params["report_dir"])
     begin, started = time.monotonic(), _now()
     eyes = _validation_look.Eyes(kube, _settings(params, documents, check_mode))
+    # A cluster that cannot be asked is one sentence, not a report full of it.
+    eyes.version()
     services = [_validation_look.Service(eyes, entry) for entry in params["services"]]
     findings = _validation_look.findings(eyes, services, absent_is_fine=check_mode)
     if not services:

@@ -261,11 +261,11 @@ files:
       choices: [send, skip, delete]
 uri:
   description:
-    - Where the model is; KServe's C(storageUri).
+    - Where the model is; KServe's C(storageUri). That of a folder ends in a slash.
     - The URI of the file itself when O(src) is a file.
   returned: success
   type: str
-  sample: s3://models/llama-3-8b
+  sample: s3://models/llama-3-8b/
 manifest_uri:
   description: Where the manifest is.
   returned: O(state=present)
@@ -435,7 +435,8 @@ def result(wanted: Request, bucket: str, outcome: Outcome, state: str) -> dict[s
     folder = f"s3://{bucket}/{wanted.prefix}"
     # A model of one file is served from its own URI: an archive is unpacked only if it is downloaded alone.
     name = os.path.basename(wanted.src) if os.path.isfile(wanted.src) else None
-    uri = f"{folder}/{name}" if name else folder
+    # A folder's ends in a slash: KServe lists by prefix, and would download llama-2 with llama.
+    uri = f"{folder}/{name or ''}"
     found = {
         "changed": outcome.changed,
         "files": outcome.files(),

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from sandbox.kube import Cluster
+from sandbox.kube import Cluster, wait_until
 from tools import checkout, gpu_nodes, nvidia_smi
 from tools.run_module import run_module
 
@@ -61,7 +62,8 @@ def test_healthy_nodes_pass(gpu_check: Check, audit: Callable[[], list[dict[str,
         sharing="none",
     )
     found = statuses(result)
-    del found["container-runtime"]
+    # Those two depend on whether the cluster has the GPU operator.
+    found = {name: status for name, status in found.items() if name not in ("container-runtime", "operator-validator")}
     assert set(found.values()) == {"pass"}
     assert (result["summary"]["gpus_free"], result["summary"]["largest_free_block"]) == (16, 8)
     assert result["summary"]["drivers"] == ["595.91.07"]
@@ -223,6 +225,105 @@ def test_gpus_of_the_dra_driver_are_counted(gpu_check: Check, make: Make, cluste
     [found] = result["nodes"]
     assert (found["mode"], found["free"], found["compute_capability"]) == ("dra", 4, "9.0")
     assert statuses(result)["expected-gpus"] == statuses(result)["expected-products"] == "pass"
+
+
+def test_a_device_plugin_and_a_dra_driver_on_the_same_gpus_are_found(
+    gpu_check: Check, make: Make, cluster: Cluster
+) -> None:
+    node = make(gpu_nodes.node())
+    assert statuses(gpu_check(node_selector=node["selector"]))["double-stack"] == "pass"
+    item = gpu_nodes.resource_slice(node["name"], 8)
+    item["spec"]["pool"].update(generation=1, resourceSliceCount=1)
+    body = {"apiVersion": "resource.k8s.io/v1", **item}
+    status, answer = cluster.request("POST", "/apis/resource.k8s.io/v1/resourceslices", body)
+    assert status == 201, answer
+    try:
+        assert statuses(gpu_check(node_selector=node["selector"]))["double-stack"] == "fail"
+    finally:
+        cluster.request("DELETE", f"/apis/resource.k8s.io/v1/resourceslices/{item['metadata']['name']}")
+
+
+def test_nodes_without_rdma_are_found_where_it_is_needed(gpu_check: Check, make: Make) -> None:
+    node = make(gpu_nodes.node("with", capacity={"rdma/rdma_shared_device_a": "8"}))
+    assert statuses(gpu_check(node_selector=node["selector"], distributed=True))["rdma"] == "pass"
+    make(gpu_nodes.node("without"))
+    assert statuses(gpu_check(node_selector=node["selector"], distributed=True))["rdma"] == "fail"
+    assert "rdma" not in statuses(gpu_check(node_selector=node["selector"]))
+
+
+POLICIES = "/apis/nvidia.com/v1/clusterpolicies"
+
+
+@pytest.fixture
+def policy(cluster: Cluster) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Changes the ClusterPolicy; afterwards it is as it was, or gone with its kind if there was none."""
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    text = (checkout.ROOT / "tests/sandbox/charts/gpu-operator/crds/clusterpolicies.yaml").read_text()
+    had_kind = cluster.request("GET", POLICIES)[0] == 200
+    if not had_kind:
+        cluster.request("POST", crds, yaml.safe_load(text))
+        wait_until("The kind ClusterPolicy", lambda: cluster.request("GET", POLICIES)[0] == 200)
+    before = cluster.get(POLICIES)["items"]
+    if not before:
+        body = {"apiVersion": "nvidia.com/v1", "kind": "ClusterPolicy", "metadata": {"name": "test"}, "spec": {}}
+        assert cluster.request("POST", POLICIES, body)[0] == 201
+    name = before[0]["metadata"]["name"] if before else "test"
+    yield lambda patch: cluster.merge(f"{POLICIES}/{name}", patch)
+    if before:
+        cluster.merge(f"{POLICIES}/{name}", {key: before[0].get(key) for key in ("spec", "status")})
+    else:
+        cluster.request("DELETE", f"{POLICIES}/{name}")
+    if not had_kind:
+        cluster.request("DELETE", f"{crds}/clusterpolicies.nvidia.com")
+
+
+def test_an_operator_that_is_not_ready_is_found(
+    gpu_check: Check, make: Make, policy: Callable[[dict[str, Any]], None]
+) -> None:
+    node = make(gpu_nodes.node())
+    for state, status in (("notReady", "fail"), ("ready", "pass")):
+        policy({"status": {"state": state}})
+        assert statuses(gpu_check(node_selector=node["selector"]))["operator-state"] == status
+
+
+def test_containers_that_get_no_driver_are_found(
+    gpu_check: Check, make: Make, policy: Callable[[dict[str, Any]], None]
+) -> None:
+    node = make(gpu_nodes.node())
+    for cdi, status in ((False, "warn"), (True, "pass")):
+        policy({"spec": {"cdi": {"enabled": cdi}}})
+        assert statuses(gpu_check(node_selector=node["selector"]))["container-runtime"] == status
+
+
+def test_a_validation_that_is_not_complete_is_found(
+    gpu_check: Check, make: Make, policy: Callable[[dict[str, Any]], None], cluster: Cluster, namespace: str
+) -> None:
+    node = make(gpu_nodes.node(capacity={"pods": "10"}))
+    policy({"status": {"state": "ready"}})
+    labels = {"app": "nvidia-operator-validator"}
+    spec = {
+        "nodeSelector": {"sandbox.llmstack.io/test": node["selector"].partition("=")[2]},
+        "tolerations": [{"operator": "Exists"}],
+        "initContainers": [{"name": "driver-validation", "image": "registry.k8s.io/pause:3.10"}],
+        "containers": [{"name": "validator", "image": "registry.k8s.io/pause:3.10"}],
+    }
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    body = {
+        "metadata": {"name": "nvidia-operator-validator"},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
+    }
+    assert cluster.request("POST", f"/apis/apps/v1/namespaces/{namespace}/daemonsets", body)[0] == 201
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    bound = lambda: [pod for pod in cluster.get(path)["items"] if pod["spec"].get("nodeName")]  # noqa: E731
+    wait_until("The validator's pod on the node", bound)
+    result = gpu_check(node_selector=node["selector"])
+    assert statuses(result)["operator-validator"] == "fail"
+    [pod] = bound()
+    ended = {"name": "driver-validation", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    entry = {"image": "pause", "imageID": "pause", "ready": True, "restartCount": 0}
+    done = {"phase": "Running", "initContainerStatuses": [{**ended, **entry}]}
+    cluster.merge(f"{path}/{pod['metadata']['name']}/status", {"status": done})
+    assert statuses(gpu_check(node_selector=node["selector"]))["operator-validator"] == "pass"
 
 
 # The smoke test

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment import translate
 from sandbox.kube import Cluster
 from tools.llm_deployments import PICKER, SERVED, SMALL, VERSIONS, ask, cached_share, prepared, removed, small, uploaded
-from tools.playbook import ansible_playbook, writes
+from tools.playbook import ansible_playbook, recap, writes
 from tools.run_module import run_module
 
 Deploy = Callable[..., dict[str, Any]]
@@ -155,6 +156,58 @@ def test_the_guides_deployment(deploy: Deploy, cluster: Cluster, many_gpus: None
     done(deploy(name="production-llm", state="absent"), changed=False)
 
 
+TIERS = [{"type": "memory", "size": "64Mi"}, {"type": "disk", "size": "64Mi", "storage_class": "fast"}]
+WORKLOADS: dict[str, dict[str, Any]] = {
+    "replicas": {"replicas": 3},
+    "autoscaling": {"autoscaling": {"max_replicas": 3, "actuator": "keda"}},
+    "expert": {"parallelism": {"expert": True}, "resources": {"gpu": 2}},
+    "nodes": {"parallelism": {"data": 4, "data_local": 2}, "resources": {"gpu": 2}},
+    "template": {"template": {"hostIPC": True, "containers": [{"name": "main", "env": [{"name": "A", "value": "b"}]}]}},
+    "args": {"args": ["--max-model-len=1024"], "batch_size": 4},
+}
+TRANSLATED: dict[str, dict[str, Any]] = {
+    "guide": GUIDE,
+    **{name: {"serving": {"decode": given}} for name, given in WORKLOADS.items()},
+    "tiers": {"cache": {"tiers": TIERS, "eviction_policy": "arc"}},
+    "claim": {"cache": {"tiers": [TIERS[0], {"type": "disk", "claim": "cache"}]}},
+    "adapters": {"model": {"lora": {"adapters": [{"name": "sql", "uri": "s3://models/sql"}], "max_rank": 8}}},
+    "load": {"serving": {"decode": {}, "scheduler": {"profile": "load"}}},
+    "preset": {"serving": {"decode": {}, "scheduler": {"profile": "preset"}}},
+    "no picker": {"serving": {"decode": {}, "scheduler": {"enabled": False}}},
+    "sidecar": {**GUIDE, "routing_sidecar_image": "mirror/sidecar:v1"},
+    "pods": {
+        "service_account": "a",
+        "priority_class_name": "system-node-critical",
+        "tolerations": [{"operator": "Exists"}],
+        "node_selector": {"a": "b"},
+        "affinity": {"nodeAffinity": {}},
+        "topology_spread_constraints": [
+            {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
+        "image_pull_secrets": ["a"],
+        "shared_memory": "1Gi",
+        "runtime_class_name": "nvidia",
+        "volumes": [{"name": "extra", "emptyDir": {}}],
+        "base_refs": ["a"],
+        "labels": {"a": "b"},
+        "annotations": {"a": "b"},
+        "definition": {"spec": {"tracing": {"sampler": "always_on"}}},
+    },
+}
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_kserve_takes_what_options_become(cluster: Cluster, llmd: None, name: str) -> None:
+    """Every field is in the CRD (strict validation), and the webhook agrees."""
+    options: dict[str, Any] = {"name": "t", "namespace": "default", "serving": {"decode": {}}, **TRANSLATED[name]}
+    options["model"] = {"uri": "s3://models/tiny", **options.get("model", {})}
+    made = translate(options)
+    assert made.problems == []
+    path = f"{SERVED}/namespaces/default/llminferenceservices/{options['name']}?dryRun=All&fieldManager=test"
+    answer = cluster.request("PATCH", f"{path}&fieldValidation=Strict", made.manifest, "application/apply-patch+yaml")
+    assert answer[0] in (200, 201), answer
+
+
 def changed_replicas(count: int) -> dict[str, Any]:
     options = copy.deepcopy(GUIDE)
     options["serving"]["decode"]["replicas"] = count
@@ -275,3 +328,28 @@ def test_the_info_module_tells_each_part(deploy: Deploy, sandbox: dict[str, Any]
     assert len(entry["picker_sees"]) == 2
     assert "kserve-config-llm-template" in " ".join(entry["presets"])
     assert entry["images"]["picker"] == VERSIONS["llm_d"]["images"]["endpoint_picker"]
+
+
+@pytest.mark.long
+def test_the_role_deploys_the_guides_example(cluster: Cluster, llmd: None) -> None:
+    """As an operator runs it: with a file of variables, twice, and away again."""
+    command = ("-i", "inventories/local", "playbooks/deploy.yml", "-e", "@playbooks/vars/production-llm.yml", "--tags")
+    first = ansible_playbook(*command, "model_storage,llmd")
+    assert first.returncode == 0, first.stdout[-4000:] + first.stderr
+    conditions = cluster.get(f"{SERVED}/namespaces/model-serving/llminferenceservices/production-llm")["status"][
+        "conditions"
+    ]
+    assert next(each["status"] for each in conditions if each["type"] == "Ready") == "True"
+    again = ansible_playbook(*command, "llmd")
+    assert (again.returncode, recap(again.stdout)["changed"]) == (0, 0), again.stdout[-4000:]
+    away = ansible_playbook(*command, "llmd", "-e", "llmd_state=absent")
+    assert (away.returncode, recap(away.stdout)["changed"]) == (0, 1), away.stdout[-4000:]
+
+
+@pytest.mark.long
+def test_the_role_changes_nothing_when_all_is_there(llmd: None, audit: Callable[[], list[dict[str, Any]]]) -> None:
+    begin = time.monotonic()
+    again = ansible_playbook("-i", "inventories/local", "playbooks/install.yml", "--tags", "llmd")
+    assert (again.returncode, recap(again.stdout)["changed"]) == (0, 0), again.stdout[-4000:]
+    assert writes(audit()) == []
+    assert time.monotonic() - begin < 15

@@ -22,8 +22,10 @@ import yaml
 
 from sandbox import go
 from sandbox.binaries import ALL
+from sandbox.kube import Cluster, wait_until
 from tools import checkout
 from tools.playbook import ansible_playbook, recap
+from tools.run_module import run_module
 
 TTFT_MS, ITL_MS = 100, 10
 
@@ -143,3 +145,45 @@ def test_failures_of_the_engine_are_counted_by_class_and_fail_the_task(tmp_path:
     assert "error_event" in stage["errors"]
     assert set(stage["errors"]) <= {"error_event", "idle_timeout"}
     assert stage["requests"]["completed"] > 0
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("kserve")
+def test_a_job_in_the_cluster_measures_past_the_gateway_and_leaves_nothing(
+    cluster: Cluster, sandbox: dict[str, Any], namespace: str
+) -> None:
+    """On the real node, against the model of `make site`; any image with Python will do."""
+    version = yaml.safe_load((checkout.ROOT / "roles/versions/vars/main.yml").read_text())["versions_table"]["kserve"]
+    pod = {
+        "image": f"docker.io/kserve/storage-initializer:{version['version']}",
+        "namespace": namespace,
+        "resources": {"cpu": "50m", "memory": "64Mi"},
+    }
+    load = {
+        **{name: GUIDE[name] for name in ("prompts", "max_tokens")},
+        "kubeconfig": sandbox["kubeconfig"],
+        "inference_service": "tiny-llama",
+        "concurrency": [1, 4],
+        "duration_seconds": 4,
+    }
+    done = run_module("llmstack.serving.load_test", {**load, "in_cluster": pod})
+    assert not done["failed"], done["msg"]
+    report = done["report"]
+    assert report["target"]["url"].endswith(".svc.cluster.local"), "the Service, not the Gateway"
+    assert [stage["requests"]["failed"] for stage in report["stages"]] == [0, 0]
+    assert all(stage["requests"]["completed"] > 0 for stage in report["stages"])
+    assert report["stages"][1]["server"]["generation_tokens_per_second"] > 0
+    # The pod's progress is shown here.
+    assert "concurrent: " in done["shown"]
+    for group, plural in (("batch/v1", "jobs"), ("v1", "configmaps"), ("v1", "secrets")):
+        path = f"/api{'s' if '/' in group else ''}/{group}/namespaces/{namespace}/{plural}"
+        wait_until(f"the end of {plural}", lambda path=path: not made(cluster, path), 30)
+    refused = run_module("llmstack.serving.load_test", {**load, "in_cluster": {**pod, "image": "nothing:here"}})
+    assert refused["failed"]
+    assert "cannot run" in refused["msg"] and "Correct in_cluster" in refused["msg"]
+
+
+def made(cluster: Cluster, path: str) -> list[str]:
+    """What the load test put into its namespace and has not taken away."""
+    names = [item["metadata"]["name"] for item in cluster.get(path)["items"]]
+    return [name for name in names if name.startswith("load-test-")]

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from typing import Any
 import pytest
 
 from sandbox.kube import Cluster
+from tools import checkout
 from tools.playbook import ansible_playbook, recap, writes
 from tools.run_module import run_module
 
 LOCAL = ("-i", "inventories/local")
 NAME = "ops-llama"
+# What `make site` deploys; it is only looked at.
+DEPLOYED = "tiny-llama"
 Audit = Callable[[], list[dict[str, Any]]]
 pytestmark = pytest.mark.usefixtures("kserve")
 
@@ -31,20 +36,8 @@ def well(done: Any) -> Any:
     return done
 
 
-# On what `make site` has deployed
-
-
-@pytest.fixture(scope="module")
-def deployed(kserve: None, cluster: Cluster) -> str:
-    """The sandbox's own model, which these tests only look at."""
-    path = "/apis/serving.kserve.io/v1beta1/namespaces/model-serving/inferenceservices/tiny-llama"
-    if cluster.request("GET", path)[0] != 200:
-        well(ansible_playbook(*LOCAL, "playbooks/site.yml"))
-    return "tiny-llama"
-
-
-def test_check_mode_of_scaling_shows_the_numbers_and_writes_nothing(deployed: str, audit: Audit) -> None:
-    done = well(run("scale.yml", "--check", "--diff", operations_service=deployed, operations_replicas=3))
+def test_check_mode_of_scaling_shows_the_numbers_and_writes_nothing(audit: Audit) -> None:
+    done = well(run("scale.yml", "--check", "--diff", operations_service=DEPLOYED, operations_replicas=3))
     assert recap(done.stdout)["changed"] == 1
     changed = {line.strip("+- ") for line in done.stdout.splitlines() if line.startswith(("+  ", "-  "))}
     assert changed == {'"maxReplicas": 1,', '"maxReplicas": 3,', '"minReplicas": 1,', '"minReplicas": 3,'}
@@ -67,7 +60,7 @@ def test_check_mode_of_scaling_shows_the_numbers_and_writes_nothing(deployed: st
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
-    deployed: str, audit: Audit, playbook: str, variables: dict[str, Any], sentence: str
+    audit: Audit, playbook: str, variables: dict[str, Any], sentence: str
 ) -> None:
     done = run(playbook, **variables)
     assert done.returncode != 0
@@ -76,14 +69,14 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert writes(audit()) == []
 
 
-def test_the_diagnosis_reads_only_and_leaves_a_report(deployed: str, audit: Audit, tmp_path: Path) -> None:
+def test_the_diagnosis_reads_only_and_leaves_a_report(audit: Audit, tmp_path: Path) -> None:
     done = well(run("diagnose.yml", operations_report_dir=str(tmp_path)))
     assert recap(done.stdout)["changed"] == 0
     assert writes(audit()) == []
     report = json.loads((tmp_path / "sandbox-diagnosis.json").read_text())
     assert report["looked_at"]["workloads"]["kserve"].partition(" ")[0] != "0"
-    assert {"name": f"model-serving/{deployed}", "state": "ready"}.items() <= next(
-        each for each in report["looked_at"]["models"] if each["name"].endswith(f"/{deployed}")
+    assert {"name": f"model-serving/{DEPLOYED}", "state": "ready"}.items() <= next(
+        each for each in report["looked_at"]["models"] if each["name"].endswith(f"/{DEPLOYED}")
     ).items()
     assert not [each for each in report["findings"] if each["message"].startswith("Not looked at")]
     assert (tmp_path / "sandbox-diagnosis.txt").read_text().splitlines()[0] in done.stdout
@@ -96,6 +89,21 @@ def test_a_cluster_with_nothing_on_it_is_a_finding_and_fails_who_asks_for_it(san
     assert "0 of 0 workloads run in all of the control plane" in done.stdout
     findings = json.loads((tmp_path / "sandbox-diagnosis.json").read_text())["findings"]
     assert findings[0]["severity"] == "critical"
+
+
+def test_a_half_installed_release_is_found(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    """What a killed Helm leaves; the roles recover it by themselves when they run (role helm_release)."""
+    labels = {"owner": "helm", "name": "half", "status": "pending-install", "version": "1"}
+    record = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "sh.helm.release.v1.half.v1", "labels": labels},
+    }
+    assert cluster.request("POST", f"/api/v1/namespaces/{namespace}/secrets", record)[0] == 201
+    well(run("diagnose.yml", operations_report_dir=str(tmp_path)))
+    findings = json.loads((tmp_path / "sandbox-diagnosis.json").read_text())["findings"]
+    [found] = [each for each in findings if each["subject"] == f"Helm release {namespace}/half"]
+    assert "half-installed" in found["message"]
 
 
 # With a model of their own
@@ -239,3 +247,16 @@ def test_the_playbooks_say_what_they_did(own: str, cluster: Cluster) -> None:
     shown = well(run("rollback.yml", **variables)).stdout
     assert f"(chosen): {uri}, " in shown
     assert f"model: {uri}" in shown
+
+
+@pytest.mark.long
+def test_the_commands_of_the_page_work(own: str, audit: Audit) -> None:
+    """docs/operations.md, word for word but for service and namespace, and in check mode."""
+    page = (checkout.ROOT / "docs/operations.md").read_text()
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S) for line in block.splitlines()]
+    assert len(lines) >= 6
+    for line in lines:
+        words = shlex.split(line)
+        mine = json.dumps({"llmstack_namespace": own, "operations_service": NAME})
+        well(ansible_playbook(*words[1:], "--check", "-e", mine))
+    assert writes(audit()) == []

@@ -119,7 +119,7 @@ def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.05)
-    raise RuntimeError(f"{Path(process.args[0]).name} does not listen: {log.read_text()[-2000:]}")  # type: ignore[index]
+    raise RuntimeError(f"{log.parent.name} does not listen: {log.read_text()[-2000:]}")
 
 
 def _free_port() -> int:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -152,20 +153,14 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
 
 
 def test_uninstalling_is_installing_backwards() -> None:
-    def roles(*names: str) -> list[str]:
-        found = [task["ansible.builtin.import_role"]["name"] for name in names for task in plays(name)[0]["tasks"]]
-        # The CRDs of the gateway come before it and stay.
-        return list(dict.fromkeys(name.removeprefix("llmstack.serving.") for name in reversed(found)))
+    def steps(*names: str) -> list[tuple[str, str]]:
+        found = [task["ansible.builtin.import_role"] for name in names for task in plays(name)[0]["tasks"]]
+        named = [(step["name"].removeprefix("llmstack.serving."), step.get("tasks_from", "main")) for step in found]
+        # CRDs stay, and looking at GPUs leaves nothing.
+        looks = {("gateway", "crds"), ("gpu_cluster", "verify")}
+        return [step for step in named if step[0] not in WITHOUT_STATE and step not in looks]
 
-    [play] = plays("uninstall.yml")
-    removed = []
-    for task in play["tasks"]:
-        role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        if role not in WITHOUT_STATE:
-            assert task["vars"] == {f"{role}_state": "absent"}
-            removed.append(role)
-    installed = [role for role in roles("install.yml", "deploy.yml") if role not in WITHOUT_STATE]
-    assert removed == installed
+    assert steps("uninstall.yml") == steps("install.yml", "deploy.yml")[::-1]
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
@@ -353,6 +348,107 @@ def test_without_keys_the_service_account_has_the_cloud_s_annotations(made: dict
     account = made["staging"]["reader"][1]
     assert "secrets" not in account
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].endswith("model-reader-staging")
+
+
+# The ways to get at a model, of which no shipped inventory shows more than two
+WAYS: dict[str, dict[str, Any]] = {
+    "keys": {
+        "model_storage_access_key": "key",
+        "model_storage_secret_key": "secret",
+        "model_storage_endpoint_url": "https://minio.example.com:9000",
+        "model_storage_config_key": "models",
+    },
+    "role": {
+        "model_storage_access_key": "",
+        "model_storage_region": "eu-west-1",
+        "model_storage_service_account_annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"},
+    },
+    "external": {
+        "model_storage_access_key": "",
+        "model_storage_external_secret": {
+            "store": "vault",
+            "access_key": {"key": "models/s3", "property": "access_key"},
+            "secret_key": {"key": "models/s3", "property": "secret_key"},
+        },
+    },
+    "hub": {
+        "model_storage_access_key": "",
+        "model_storage_huggingface_token": "token",
+        "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
+        "model_storage_revisions": {"llama": {"uri": "s3://models/llama/", "sha256": "ab"}},
+    },
+    "gone": {"model_storage_access_key": "key", "model_storage_secret_key": "secret", "model_storage_state": "absent"},
+}
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The objects of each case, by kind and name."""
+    folder: Path = tmp_path_factory.mktemp("model_storage")
+    found = evaluate_cases(folder, WAYS, documents("reader.yml.j2"))
+    return {
+        name: {f"{item['kind']}/{item['metadata']['name']}": item for item in items} for name, items in found.items()
+    }
+
+
+def test_an_entry_of_storage_config_is_what_kserve_parses(ways: dict[str, Any]) -> None:
+    data = ways["keys"]["Secret/storage-config"]["data"]
+    entry = json.loads(base64.b64decode(data["models"]))
+    assert entry == {
+        "type": "s3",
+        "bucket": "llm-models",
+        "region": "us-east-1",
+        "endpoint_url": "https://minio.example.com:9000",
+        "access_key_id": "key",
+        "secret_access_key": "secret",
+        "verify_ssl": "1",
+    }
+
+
+def test_an_iam_role_needs_no_secret_and_the_account_says_where_the_bucket_is(ways: dict[str, Any]) -> None:
+    assert set(ways["role"]) == {"Namespace/model-serving", "ServiceAccount/model-reader"}
+    account = ways["role"]["ServiceAccount/model-reader"]
+    assert account["metadata"]["annotations"] == {
+        "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models",
+        "serving.kserve.io/s3-region": "eu-west-1",
+        "serving.kserve.io/s3-verifyssl": "1",
+    }
+    assert "secrets" not in account
+
+
+def test_an_external_store_is_referred_to_and_no_key_passes_here(ways: dict[str, Any]) -> None:
+    assert not [name for name in ways["external"] if name.startswith("Secret/")]
+    spec = ways["external"]["ExternalSecret/model-storage"]["spec"]
+    assert spec["secretStoreRef"] == {"kind": "ClusterSecretStore", "name": "vault"}
+    assert {entry["secretKey"]: entry["remoteRef"]["property"] for entry in spec["data"]} == {
+        "AWS_ACCESS_KEY_ID": "access_key",
+        "AWS_SECRET_ACCESS_KEY": "secret_key",
+    }
+    # KServe reads its settings from the annotations of the Secret that the operator makes.
+    assert spec["target"]["template"]["metadata"]["annotations"]["serving.kserve.io/s3-region"] == "us-east-1"
+    assert ways["external"]["ServiceAccount/model-reader"]["secrets"] == [{"name": "model-storage"}]
+
+
+def test_models_of_a_volume_and_of_the_hub_need_no_bucket(ways: dict[str, Any]) -> None:
+    claim = ways["hub"]["PersistentVolumeClaim/models"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "500Gi"
+    token = ways["hub"]["Secret/model-storage-huggingface"]["data"]["HF_TOKEN"]
+    assert base64.b64decode(token) == b"token"
+    assert ways["hub"]["ServiceAccount/model-reader"]["secrets"] == [{"name": "model-storage-huggingface"}]
+
+
+def test_the_revisions_travel_to_the_cluster(ways: dict[str, Any]) -> None:
+    data = ways["hub"]["ConfigMap/model-storage-revisions"]["data"]
+    assert json.loads(data["llama"]) == {"sha256": "ab", "uri": "s3://models/llama/"}
+
+
+def test_absent_names_what_was_made_but_neither_namespace_nor_volume(ways: dict[str, Any]) -> None:
+    assert set(ways["gone"]) == {
+        "ConfigMap/model-storage-revisions",
+        "Secret/model-storage",
+        "ServiceAccount/model-reader",
+    }
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
@@ -640,7 +736,11 @@ def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
 VALIDATION: dict[str, Any] = {
     "validation_services": [
         {"name": "chat"},
-        {"name": "search", "model_name": "bge", "kind": "LLMInferenceService", "api": "embeddings"},
+        {"name": "search", "model_name": "bge", "api": "embeddings"},
+    ],
+    "validation_llm_deployments": [
+        {"name": "llama", "model": {"name": "llama-70b"}},
+        {"name": "elsewhere", "namespace": "other"},
     ],
     "__validation_load_results": {
         "results": [
@@ -658,7 +758,8 @@ def test_validation_asks_for_each_service_and_passes_on_what_became_of_its_load_
     common = {"path_prefix": ""}
     assert found["some"]["targets"] == [
         {"name": "chat", "kind": "InferenceService", "model": "chat", "api": "chat", **common},
-        {"name": "search", "kind": "LLMInferenceService", "model": "bge", "api": "embeddings", **common},
+        {"name": "search", "kind": "InferenceService", "model": "bge", "api": "embeddings", **common},
+        {"name": "llama", "kind": "LLMInferenceService", "model": "llama-70b", "api": "chat", **common},
     ]
     assert found["some"]["load_tests"] == [
         {"service": "chat", "report": "/r/chat.json", "problem": "50 concurrent: good."},

@@ -49,7 +49,7 @@ def test_an_upload_is_byte_identical_and_its_manifest_says_what_it_is(
         path: len(body) for path, body in content(model).items()
     }
     assert result["sha256"] == hashlib.sha256(found[MANIFEST]).hexdigest()
-    assert result["uri"] == f"s3://{bucket}/llama"
+    assert result["uri"] == f"s3://{bucket}/llama/"
     assert result["manifest_uri"] == f"s3://{bucket}/llama/{MANIFEST}"
     assert result["bytes_sent"] == sum(len(body) for body in content(model).values())
 
@@ -226,6 +226,18 @@ def test_storage_class_and_encryption_reach_every_object(
         head = memory.client().head_object(Bucket=bucket, Key=f"llama/{path}")
         assert head["StorageClass"] == "STANDARD_IA"
         assert head["ServerSideEncryption"] == "AES256"
+
+
+def test_a_kms_key_encrypts_every_object(memory: Server, bucket: str, model: Path, upload: Upload) -> None:
+    key = "arn:aws:kms:us-east-1:123456789012:key/models"
+    upload(src=str(model), endpoint_url=memory.url, server_side_encryption="aws:kms", kms_key_id=key)
+    for path in ("model.safetensors", "config.json", MANIFEST):
+        head = memory.client().head_object(Bucket=bucket, Key=f"llama/{path}")
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", key)
+    assert (
+        upload(src=str(model), endpoint_url=memory.url, server_side_encryption="aws:kms", kms_key_id=key)["changed"]
+        is False
+    )
 
 
 def test_the_digest_can_be_the_servers_checksum(server: Server, bucket: str, model: Path, upload: Upload) -> None:

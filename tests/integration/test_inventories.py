@@ -1,0 +1,67 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""site.yml --check with each inventory that is shipped, on the sandbox in place of its clusters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.playbook import ansible_playbook, recap, writes
+
+pytestmark = pytest.mark.usefixtures("kserve")
+CLUSTERS = {"dev": ["dev"], "staging": ["staging"], "production": ["eu-west", "us-east"]}
+
+
+@pytest.fixture
+def home(tmp_path: Path, sandbox: dict[str, Any]) -> Path:
+    """The home of somebody who has all these clusters in one kubeconfig, and the models of the inventories."""
+    kubeconfig = json.loads(Path(sandbox["kubeconfig"]).read_text())
+    [context] = [each for each in kubeconfig["contexts"] if each["name"] == sandbox["context"]]
+    names = [name for names in CLUSTERS.values() for name in names]
+    kubeconfig["contexts"] = [{**context, "name": name} for name in names]
+    (tmp_path / ".kube").mkdir()
+    (tmp_path / ".kube" / "config").write_text(json.dumps(kubeconfig))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "Qwen3-0.6B").symlink_to(sandbox["model"])
+    return tmp_path
+
+
+def surroundings(sandbox: dict[str, Any]) -> dict[str, Any]:
+    """What an air gap has of its own: mirrors, and an S3 that is not Amazon's."""
+    s3 = sandbox["s3"]
+    return {
+        "llmstack_chart_mirror": sandbox["registry"],
+        "llmstack_chart_mirror_plain_http": True,
+        "llmstack_helm_binary": sandbox["helm"],
+        "gateway_crds_manifest": f"{sandbox['manifests']}/gateway-api/standard-install.yaml",
+        "preflight_image_mirror": sandbox["registry"],
+        "preflight_image_mirror_plain_http": True,
+        # What a development machine lacks is named, and does not end this test.
+        "preflight_fail_on": "never",
+        "model_storage_endpoint_url": s3["endpoint_url"],
+        "model_storage_access_key": s3["access_key_id"],
+        "model_storage_secret_key": s3["secret_access_key"],
+        "model_storage_create_bucket": True,
+    }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("inventory", CLUSTERS)
+def test_site_in_check_mode(
+    inventory: str, home: Path, sandbox: dict[str, Any], audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    extra = json.dumps(surroundings(sandbox))
+    site = ("-i", f"inventories/{inventory}", "playbooks/site.yml", "--check", "--diff", "-e", extra)
+    done = ansible_playbook(*site, HOME=str(home))
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+    counts = recap(done.stdout)
+    assert counts["failed"] == counts["unreachable"] == 0
+    assert all(f"{name} " in done.stdout.rpartition("PLAY RECAP")[2] for name in CLUSTERS[inventory])
+    assert counts["changed"] > 0, "its models are not served yet"
+    assert writes(audit()) == []
