@@ -148,6 +148,7 @@ def _cluster_probes(kube: Kube, options: Mapping[str, Any], wanted: Sequence[Ser
         "limit_ranges": lambda: kube.list("v1", "LimitRange", namespace)[0],
         "deployed": lambda: _deployed(kube, namespace, wanted),
         "images": lambda: _images(kube, options),
+        "charts": lambda: _asked(options["charts"], options["timeout"], plain_http=options["charts_plain_http"]),
     }
 
 
@@ -342,6 +343,8 @@ def _of_gpus(
     found = _preflight_workload.of_gpus(_gpu_checks.grouped(checks))
     deployed = answers.get("deployed", [])
     resource, promised = options["gpu_resource"], options["gpu_promise"]
+    if options["gpu_operator_planned"] and all(node["mode"] == "none" for node in nodes):
+        promised = promised or "The GPU operator is to make the nodes offer them."
     found += _preflight_workload.of_placement(wanted, deployed, nodes, resource, promised)
     fits = ask_all(
         {
@@ -449,22 +452,22 @@ def _images(kube: Kube, options: Mapping[str, Any]) -> dict[str, Any]:
         except errors.Forbidden:
             continue
         auths.update(_auths(secrets[name]))
+    where = {"mirror": options["image_mirror"], "plain_http": options["image_mirror_plain_http"], "auths": auths}
+    return {"secrets": secrets, "registries": _asked(options["images"], options["timeout"], **where)}
+
+
+def _asked(references: Sequence[str], timeout: float, **where: Any) -> dict[str, Any]:
+    """What registries say of images or charts; a chart in a registry is found as an image is (Helm: OCI artifacts)."""
     told: dict[str, Any] = {}
 
-    def probe(image: str) -> Callable[[], None]:
+    def probe(reference: str) -> Callable[[], None]:
         def ask() -> None:
-            told[image] = _registry.ask(
-                image,
-                mirror=options["image_mirror"],
-                plain_http=options["image_mirror_plain_http"],
-                auths=auths,
-                timeout=options["timeout"] / 2,
-            )
+            told[reference] = _registry.ask(reference, timeout=timeout / 2, **where)
 
         return ask
 
-    ask_all({image: probe(image) for image in options["images"]}, time.monotonic() + options["timeout"])
-    return {"secrets": secrets, "registries": told}
+    ask_all({reference: probe(reference) for reference in references}, time.monotonic() + timeout)
+    return told
 
 
 def _auths(secret: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -482,7 +485,8 @@ def _of_images(answers: Answers, options: Mapping[str, Any]) -> list[Finding]:
     for image in options["images"]:
         on_nodes = cluster.images.get(image, [])
         found.append(_preflight_workload.of_image(image, on_nodes, told["registries"].get(image)))
-    return found
+    charts = answers.get("charts") or {}
+    return found + [_preflight_workload.of_chart(chart, charts.get(chart)) for chart in options["charts"]]
 
 
 # Storage

@@ -363,6 +363,22 @@ def of_image(image: str, on_nodes: Sequence[str], answer: Mapping[str, Any] | No
     return Finding("image", "images", WARN, message, text, evidence, image)
 
 
+def of_chart(chart: str, answer: Mapping[str, Any] | None) -> Finding:
+    """answer: as in of_image. Helm fetches charts from this machine, so what it cannot reach is a fault of its own."""
+    evidence = {"registry": dict(answer or {})}
+    status, where = (answer or {}).get("status"), (answer or {}).get("registry", "its registry")
+    if status == 200:
+        return Finding("chart", "images", PASS, f"The chart {chart} is at {where}.", "", evidence, chart)
+    if status == 404:
+        text = "Copy it there, or correct llmstack_chart_mirror or the version of the role."
+        return Finding("chart", "images", FAIL, f"The chart {chart} does not exist at {where}", text, evidence, chart)
+    why = (answer or {}).get("error") or (f"it answered {status}" if status else "it was not asked")
+    text = "Check the way to the registry, name a mirror (llmstack_chart_mirror), or log in with helm registry login."
+    return Finding(
+        "chart", "images", WARN, f"Whether there is a chart {chart} is not known: {where}: {why}", text, evidence, chart
+    )
+
+
 def of_pull_secrets(
     names: Sequence[str], namespace: str, found: Mapping[str, Mapping[str, Any] | None]
 ) -> list[Finding]:

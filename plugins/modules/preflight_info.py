@@ -96,6 +96,10 @@ options:
       - Who is to bring GPUs that are not there yet, as a sentence. What is missing is then only a warning.
     type: str
     default: ""
+  gpu_operator_planned:
+    description: Whether the GPU operator will be installed. GPUs that are missing are then only a warning, as long as no node offers any.
+    type: bool
+    default: false
   min_driver:
     description: The lowest GPU driver that will do.
     type: str
@@ -174,6 +178,15 @@ options:
     default: ""
   image_mirror_plain_http:
     description: Whether O(image_mirror) has no TLS.
+    type: bool
+    default: false
+  charts:
+    description: Charts that Helm will fetch from registries, as V(host/repository:version).
+    type: list
+    elements: str
+    default: []
+  charts_plain_http:
+    description: Whether the registry of O(charts) has no TLS.
     type: bool
     default: false
   image_pull_secrets:
@@ -326,6 +339,7 @@ def main() -> None:
             "node_selector": {"type": "str", "default": ""},
             "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
             "gpu_promise": {"type": "str", "default": ""},
+            "gpu_operator_planned": {"type": "bool", "default": False},
             "min_driver": {"type": "str"},
             "cuda_version": {"type": "str"},
             "namespace": {"type": "str", "default": "model-serving"},
@@ -345,6 +359,8 @@ def main() -> None:
             "images": STRINGS,
             "image_mirror": {"type": "str", "default": ""},
             "image_mirror_plain_http": {"type": "bool", "default": False},
+            "charts": STRINGS,
+            "charts_plain_http": {"type": "bool", "default": False},
             "image_pull_secrets": {**STRINGS, "no_log": False},
             "timeout": {"type": "int", "default": 20},
             "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},

@@ -56,6 +56,7 @@ def test_an_upgrade_that_leaves_out_a_release_and_a_downgrade_are_refused(audit:
     assert writes(audit()) == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("installed")
 def test_where_gpus_are_offered_already_nothing_is_installed_twice(audit: Audit) -> None:
     done = ansible_playbook(*ROLE, "-e", "gpu_operator_mode=managed")

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.kube import Cluster
+from tools import checkout
 from tools.playbook import ansible_playbook, recap, writes
 from tools.run_module import run_module
 
@@ -86,6 +89,21 @@ def test_a_cluster_with_nothing_on_it_is_a_finding_and_fails_who_asks_for_it(san
     assert "0 of 0 workloads run in all of the control plane" in done.stdout
     findings = json.loads((tmp_path / "sandbox-diagnosis.json").read_text())["findings"]
     assert findings[0]["severity"] == "critical"
+
+
+def test_a_half_installed_release_is_found(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    """What a killed Helm leaves; the roles recover it by themselves when they run (role helm_release)."""
+    labels = {"owner": "helm", "name": "half", "status": "pending-install", "version": "1"}
+    record = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "sh.helm.release.v1.half.v1", "labels": labels},
+    }
+    assert cluster.request("POST", f"/api/v1/namespaces/{namespace}/secrets", record)[0] == 201
+    well(run("diagnose.yml", operations_report_dir=str(tmp_path)))
+    findings = json.loads((tmp_path / "sandbox-diagnosis.json").read_text())["findings"]
+    [found] = [each for each in findings if each["subject"] == f"Helm release {namespace}/half"]
+    assert "half-installed" in found["message"]
 
 
 # With a model of their own
@@ -229,3 +247,16 @@ def test_the_playbooks_say_what_they_did(own: str, cluster: Cluster) -> None:
     shown = well(run("rollback.yml", **variables)).stdout
     assert f"(chosen): {uri}, " in shown
     assert f"model: {uri}" in shown
+
+
+@pytest.mark.long
+def test_the_commands_of_the_page_work(own: str, audit: Audit) -> None:
+    """docs/operations.md, word for word but for service and namespace, and in check mode."""
+    page = (checkout.ROOT / "docs/operations.md").read_text()
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S) for line in block.splitlines()]
+    assert len(lines) >= 6
+    for line in lines:
+        words = shlex.split(line)
+        mine = json.dumps({"llmstack_namespace": own, "operations_service": NAME})
+        well(ansible_playbook(*words[1:], "--check", "-e", mine))
+    assert writes(audit()) == []

@@ -232,8 +232,8 @@ def test_a_healthy_cluster_passes_and_is_only_read(audit: Audit, tmp_path: Path)
     assert {"control-node", "cluster", "permissions", "crds", "gpus", "scheduling", "images", "storage", "quota"} <= {
         found["category"] for found in report["findings"] if found["status"] == "pass"
     }
-    # The whole playbook, with Ansible's own start.
-    assert seconds < 20
+    # Bounded, also on a machine that is busy with other tests.
+    assert seconds < 60
 
 
 def test_a_cluster_that_does_not_answer_is_one_finding_beside_the_others(tmp_path: Path) -> None:
@@ -247,3 +247,17 @@ def test_a_cluster_that_does_not_answer_is_one_finding_beside_the_others(tmp_pat
     report = json.loads((tmp_path / "sandbox-preflight.json").read_text())
     failed = {found["id"] for found in report["findings"] if found["status"] == "fail"}
     assert failed == {"helm", "api-server"}
+
+
+@pytest.mark.usefixtures("kserve")
+def test_charts_that_the_mirror_lacks_stop_the_site_before_the_first_write(
+    sandbox: dict[str, Any], audit: Audit, tmp_path: Path
+) -> None:
+    mirror = f"{sandbox['registry']}/nowhere"
+    variables = json.dumps({"llmstack_chart_mirror": mirror, "llmstack_report_dir": str(tmp_path)})
+    done = ansible_playbook(*INVENTORY, "playbooks/site.yml", "-e", variables)
+    assert done.returncode != 0
+    assert "PLAY [Install" not in done.stdout
+    assert f"The chart {mirror}/kserve/charts/kserve-resources:" in done.stdout
+    assert "llmstack_chart_mirror" in done.stdout
+    assert writes(audit()) == []

@@ -98,7 +98,7 @@ def test_what_a_role_installs_it_also_removes(role: str) -> None:
 def test_a_role_has_a_scenario_that_looks_at_what_came_of_it(role: str) -> None:
     scenario = ROOT / "extensions" / "molecule" / role
     assert (scenario / "molecule.yml").exists()
-    if f"{role}_state" in options(role):
+    if f"{role}_state" in options(role) and role not in MACHINES:
         [*_others, last] = load(scenario / "verify.yml")[0]["tasks"]
         assert "ansible.builtin.assert" in last
 

@@ -251,6 +251,23 @@ def test_whether_an_image_can_be_pulled(on_nodes: list[str], answer: dict[str, A
     assert bool(found.remediation) == (status != PASS)
 
 
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        ({"registry": "r", "status": 200}, PASS, "is at r"),
+        ({"registry": "r", "status": 404}, FAIL, "does not exist at r"),
+        ({"registry": "r", "status": 401}, WARN, "it answered 401"),
+        ({"registry": "r", "error": "refused"}, WARN, "refused"),
+        (None, WARN, "was not asked"),
+    ],
+)
+def test_a_chart_that_helm_will_not_find(answer: dict[str, Any] | None, status: str, words: str) -> None:
+    found = judge.of_chart("r/charts/kserve:v1", answer)
+    assert (found.status, found.subject) == (status, "r/charts/kserve:v1")
+    assert words in found.message
+    assert bool(found.remediation) == (status != PASS)
+
+
 def test_pull_secrets_must_be_there_and_of_the_right_type() -> None:
     secrets = {"good": {"type": "kubernetes.io/dockerconfigjson"}, "opaque": {"type": "Opaque"}, "gone": None}
     found = judge.of_pull_secrets(["good", "opaque", "gone", "unseen"], "models", secrets)
