@@ -337,7 +337,8 @@ def _ended(seen: Observation, pod: dict[str, Any], entry: dict[str, Any], init: 
     now = (entry.get("state") or {}).get("terminated")
     last = (entry.get("lastState") or {}).get("terminated")
     ended = now or last
-    if not ended or ended.get("exitCode") == 0 or not _fresh(seen, ended.get("finishedAt")):
+    # An engine never ends well: told to stop by the kubelet, it may still end with 0.
+    if not ended or (init and ended.get("exitCode") == 0) or not _fresh(seen, ended.get("finishedAt")):
         return None
     if entry.get("ready") and not init:
         return None

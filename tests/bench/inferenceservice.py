@@ -33,11 +33,8 @@ def role(namespace: str, count: int) -> dict[str, Any]:
     ]
     variables = {"inference_service_namespace": namespace, "inference_service_list": services}
     defaults = {"group/llmstack.serving.llmstack": {"kubeconfig": KUBECONFIG}}
-    return {
-        "ansible.builtin.include_role": {"name": "llmstack.serving.inference_service"},
-        "vars": variables,
-        "module_defaults": defaults,
-    }
+    included = {"ansible.builtin.include_role": {"name": "llmstack.serving.inference_service"}, "vars": variables}
+    return {"block": [included], "module_defaults": defaults}
 
 
 def measure_one(cluster: Cluster, name: str) -> float:

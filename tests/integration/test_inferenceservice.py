@@ -431,7 +431,7 @@ def test_pod_security(serve: Serve, cluster: Cluster, namespace: str) -> None:
         ),
         (
             "kept = [bytes(2**20) for _ in range(10**6)]",
-            {"limits": {"memory": "32Mi"}},
+            {"limits": {"memory": "32Mi"}, "requests": {"memory": "16Mi"}},
             ("ran out of memory", "ClusterStorageContainer"),
         ),
     ],

@@ -260,6 +260,18 @@ def test_container_killed_by_its_probe() -> None:
     assert "startup_probe: failureThreshold" in text
 
 
+@pytest.mark.parametrize("exit_code", [0, 137])
+def test_engine_that_ends_well_when_its_probe_kills_it(exit_code: int) -> None:
+    event = {"reason": "Killing", "message": "Container kserve-container failed startup probe, will be restarted"}
+    assert cause(seen(pod(containerStatuses=[crashed(exitCode=exit_code)]), events=(event,)))[0] == "probe"
+
+
+def test_engine_that_ends_well_by_itself_serves_no_one() -> None:
+    assert cause(seen(pod(containerStatuses=[crashed(restarts=2, exitCode=0)])))[0] == "engine"
+    ended = crashed(name="storage-initializer", restarts=2, exitCode=0)
+    assert seen(pod(initContainerStatuses=[ended])).state == "progressing", "a download ends"
+
+
 def unhealthy(code: int = 404, age: float = 3, container: str = "kserve-container") -> dict[str, Any]:
     return {
         "reason": "Unhealthy",
