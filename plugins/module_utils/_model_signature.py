@@ -38,27 +38,40 @@ def verify(src: str, paths: Sequence[str], signature: Mapping[str, Any]) -> None
         content = bundle.read_bytes()
     except OSError as error:
         raise SourceError(f"The signature {bundle} cannot be read ({error.strerror}), nothing was sent.") from error
-    config = verifying.Config()
-    if signature["public_key"]:
-        config.use_elliptic_key_verifier(public_key=signature["public_key"])
-    elif signature["certificate_chain"]:
-        config.use_certificate_verifier(certificate_chain=signature["certificate_chain"])
-    else:
-        trust = Path(signature["trust_config"]) if signature["trust_config"] else None
-        config.use_sigstore_verifier(
-            identity=signature["identity"], oidc_issuer=signature["identity_provider"], trust_config=trust
-        )
+    try:
+        config = _config(verifying, signature)
+    # The library does not say which exceptions it raises.
+    except Exception as error:
+        raise SourceError(f"The signature {bundle} cannot be checked, nothing was sent: {_reason(error)}.") from error
     try:
         # Files beside the model need not be signed; that all which are sent are is checked below.
         config.set_ignore_unsigned_files(True).verify(root, bundle)
-    # The library does not say which exceptions it raises; whatever it is, the model is not verified.
+    # Whatever it is, the model is not verified.
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise SourceError(f"The signature {bundle} does not hold for {src}, nothing was sent: {reason}.") from error
+        raise SourceError(
+            f"The signature {bundle} does not hold for {src}, nothing was sent: {_reason(error)}."
+        ) from error
     signed = signed_paths(content)
     unsigned = [path for path in paths if path not in signed and (root / path) != bundle]
     if unsigned:
         raise SourceError(f"The signature {bundle} does not cover {', '.join(unsigned[:5])}, nothing was sent.")
+
+
+def _config(verifying: Any, signature: Mapping[str, Any]) -> Any:
+    """The library's verifier of the one who must have signed. Raises whatever the library raises."""
+    config = verifying.Config()
+    if signature["public_key"]:
+        return config.use_elliptic_key_verifier(public_key=signature["public_key"])
+    if signature["certificate_chain"]:
+        return config.use_certificate_verifier(certificate_chain=signature["certificate_chain"])
+    trust = Path(signature["trust_config"]) if signature["trust_config"] else None
+    return config.use_sigstore_verifier(
+        identity=signature["identity"], oidc_issuer=signature["identity_provider"], trust_config=trust
+    )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def signed_paths(bundle: bytes) -> set[str]:

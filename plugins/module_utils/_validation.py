@@ -49,7 +49,7 @@ _WHOLE = ("stop", "length", "tool_calls")
 _MARKERS = re.compile(
     r"<\|(?:im_start|im_end|eot_id|start_header_id|end|user|assistant)\|>|\[/?INST\]|<(?:start|end)_of_turn>|</?s>"
 )
-# A pod that Prometheus has not heard of for this long is not monitored.
+# A pod of which Prometheus has heard nothing for this long is not monitored; scrapes are half a minute apart.
 SCRAPE_PATIENCE_SECONDS = 120
 
 
@@ -613,33 +613,36 @@ def components_run(facts: Facts) -> Verdict:
 
 
 def monitoring_is_active(facts: Facts) -> Verdict:
-    """Facts: prometheuses (None without the operator's kinds), problem (why Prometheus does not answer), pods (that serve),
-    scraped (names of pods with fresh engine metrics)."""
+    """Facts: prometheuses (None without the operator's kinds), problem (why Prometheus does not answer), pods (that serve:
+    name to since when they are ready), scraped (names of pods with fresh engine metrics), now."""
     if facts["prometheuses"] is None:
         return skipped("The Prometheus operator is not installed (role monitoring).")
     if not facts["prometheuses"]:
         return skipped("No Prometheus is installed (role monitoring).")
     told = []
+    since = ""
     for prometheus in facts["prometheuses"]:
         where = prometheus["metadata"]
         name = f"Prometheus {where['namespace']}/{where['name']}"
         entry = condition(prometheus, "Available")
         if entry is not None and entry.get("status") != "True":
             return failed(f"{name}: {explained(entry)}.", "See the pods of its StatefulSet and the operator's log.")
+        since = max(since, str((entry or {}).get("lastTransitionTime") or ""))
         told.append(f"{name} is available")
     if facts["problem"]:
+        remediation = "See whether its pods run and its Service has endpoints."
+        return failed(f"Prometheus does not answer: {facts['problem']}.", remediation, *told)
+    missing = {pod: max(since, ready) for pod, ready in facts["pods"].items() if pod not in facts["scraped"]}
+    patience = timedelta(seconds=SCRAPE_PATIENCE_SECONDS)
+    old = sorted(pod for pod, both in missing.items() if not both or facts["now"] - moment(both) > patience)
+    if old:
         return failed(
-            f"Prometheus does not answer: {facts['problem']}.",
-            "See whether its pods run and its Service has endpoints.",
-            *told,
-        )
-    missing = sorted(set(facts["pods"]) - set(facts["scraped"]))
-    if missing:
-        return failed(
-            f"Prometheus has no metrics of {', '.join(missing)}.",
+            f"Prometheus has no metrics of {', '.join(old)}.",
             "Compare the selectors of the PodMonitor (role monitoring) with the pods' labels, and look at Prometheus' page of targets.",
             *told,
         )
+    if missing:
+        return skipped(f"Prometheus has had no time yet to see {', '.join(sorted(missing))}.", *told)
     if not facts["pods"]:
         return skipped("Nothing serves, so there is nothing to be monitored.", *told)
     return passed(f"Prometheus has fresh metrics of {len(facts['pods'])} of {len(facts['pods'])} serving pods.", *told)

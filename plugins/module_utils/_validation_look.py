@@ -656,8 +656,8 @@ def _prometheus(eyes: Eyes, query: str) -> list[dict[str, Any]]:
 
 
 def _monitoring(eyes: Eyes, services: list[Service]) -> dict[str, Any]:
-    pods = [pod["metadata"]["name"] for service in services for pod in service.ready_pods()]
-    facts: dict[str, Any] = {"prometheuses": None, "problem": "", "pods": pods, "scraped": []}
+    pods = {pod["metadata"]["name"]: _ready_since(pod) for service in services for pod in service.ready_pods()}
+    facts: dict[str, Any] = {"prometheuses": None, "problem": "", "pods": pods, "scraped": [], "now": eyes.now}
     try:
         facts["prometheuses"] = eyes.listed("monitoring.coreos.com/v1", "Prometheus", None)
     except KindNotFound:
@@ -669,6 +669,11 @@ def _monitoring(eyes: Eyes, services: list[Service]) -> dict[str, Any]:
         except (Unreachable, NotFound) as error:
             facts["problem"] = str(error)
     return facts
+
+
+def _ready_since(pod: dict[str, Any]) -> str:
+    entries = pod["status"]["conditions"]
+    return next((str(entry.get("lastTransitionTime") or "") for entry in entries if entry["type"] == "Ready"), "")
 
 
 def _alerts(eyes: Eyes, services: list[Service]) -> dict[str, Any]:

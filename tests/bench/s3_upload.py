@@ -12,6 +12,7 @@ aws-cli and s5cmd are measured where they are in PATH.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -30,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, versitygw  # noqa: E402 - the path is set above
+from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, die_with, versitygw  # noqa: E402 - the path is set above
 
 MIB = 1024 * 1024
 SHARDS, SHARD_BYTES = 8, 512 * MIB
@@ -105,9 +106,7 @@ class Clients:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
             "S3_ENDPOINT_URL": endpoint,
-            "PYTHONPATH": os.pathsep.join(
-                map(str, (ROOT / "playbooks" / "collections", work / "collections", work / "awscrt"))
-            ),
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "playbooks" / "collections", work / "collections"))),
         }
 
     def _prefix(self) -> str:
@@ -173,7 +172,10 @@ def make_model(folder: Path, shards: int) -> None:
 @contextlib.contextmanager
 def sink(work: Path) -> Iterator[str]:
     port_file = work / "port"
-    process = subprocess.Popen([sys.executable, str(HERE / "_s3_sink.py"), str(port_file)])
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "_s3_sink.py"), str(port_file)],
+        preexec_fn=functools.partial(die_with, os.getpid()),
+    )
     try:
         while not port_file.exists() or not port_file.read_text():
             time.sleep(0.05)
@@ -192,17 +194,6 @@ def unpack_ansible_collections(work: Path) -> None:
             for name in archive.namelist():
                 if re.match(r"ansible_collections/(amazon|community)/aws/(plugins|meta|MANIFEST)", name):
                     archive.extract(name, work / "collections")
-
-
-def install_awscrt(work: Path) -> None:
-    """The optional library as requirements/optional.lock pins it."""
-    lock = (ROOT / "requirements" / "optional.lock").read_text()
-    pinned = re.search(r"^awscrt==.*?(?=^\S)", lock + "\nend", re.MULTILINE | re.DOTALL)
-    assert pinned
-    (work / "awscrt.txt").write_text(re.sub(r"^\s*#.*$", "", pinned[0], flags=re.MULTILINE))
-    command = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-    target = ["--target", str(work / "awscrt"), "-r", str(work / "awscrt.txt")]
-    subprocess.run([sys.executable, *command, *target], check=True)
 
 
 def against_the_sink(work: Path, model: Path) -> None:
@@ -304,7 +295,6 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="llmstack-bench-") as disk:
             work = Path(disk)
             unpack_ansible_collections(work)
-            install_awscrt(work)
             no_op(work)
             make_model(memory / "model", SHARDS)
             against_the_sink(work, memory / "model")

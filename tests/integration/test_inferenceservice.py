@@ -317,7 +317,7 @@ FAILURES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("selector", {"node_selector": {"no-such": "label"}}, ("No node fits", "Compare node_selector")),
     (
         "startup-probe",
-        {"startup_probe": {**probe("/nowhere", failureThreshold=2), "timeoutSeconds": 1}},
+        {"startup_probe": {"tcpSocket": {"port": 9999}, "periodSeconds": 1, "failureThreshold": 2}},
         ("its startup probe failed too often",),
     ),
     (

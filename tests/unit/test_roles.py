@@ -108,7 +108,9 @@ def test_a_role_keeps_the_contract(role: str) -> None:
 
 @pytest.mark.parametrize("role", sorted(set(ROLES) - {"versions"}))
 def test_versions_charts_and_images_come_from_the_one_table(role: str) -> None:
-    pinned = re.compile(r"oci://\w|\b(?:docker|ghcr|quay|gcr)\.io\b|\bv?\d+\.\d+\.\d+\b|github\.com/\S+/releases")
+    pinned = re.compile(
+        r"oci://\w|\b(?:docker|ghcr|quay|gcr)\.io\b|(?<!\.)\bv?\d+\.\d+\.\d+\b(?!\.\d)|github\.com/\S+/releases"
+    )
     assert not pinned.findall(text_of(role))
 
 
@@ -734,7 +736,11 @@ def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
 VALIDATION: dict[str, Any] = {
     "validation_services": [
         {"name": "chat"},
-        {"name": "search", "model_name": "bge", "kind": "LLMInferenceService", "api": "embeddings"},
+        {"name": "search", "model_name": "bge", "api": "embeddings"},
+    ],
+    "validation_llm_deployments": [
+        {"name": "llama", "model": {"name": "llama-70b"}},
+        {"name": "elsewhere", "namespace": "other"},
     ],
     "__validation_load_results": {
         "results": [
@@ -752,7 +758,8 @@ def test_validation_asks_for_each_service_and_passes_on_what_became_of_its_load_
     common = {"path_prefix": ""}
     assert found["some"]["targets"] == [
         {"name": "chat", "kind": "InferenceService", "model": "chat", "api": "chat", **common},
-        {"name": "search", "kind": "LLMInferenceService", "model": "bge", "api": "embeddings", **common},
+        {"name": "search", "kind": "InferenceService", "model": "bge", "api": "embeddings", **common},
+        {"name": "llama", "kind": "LLMInferenceService", "model": "llama-70b", "api": "chat", **common},
     ]
     assert found["some"]["load_tests"] == [
         {"service": "chat", "report": "/r/chat.json", "problem": "50 concurrent: good."},

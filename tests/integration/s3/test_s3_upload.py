@@ -228,6 +228,18 @@ def test_storage_class_and_encryption_reach_every_object(
         assert head["ServerSideEncryption"] == "AES256"
 
 
+def test_a_kms_key_encrypts_every_object(memory: Server, bucket: str, model: Path, upload: Upload) -> None:
+    key = "arn:aws:kms:us-east-1:123456789012:key/models"
+    upload(src=str(model), endpoint_url=memory.url, server_side_encryption="aws:kms", kms_key_id=key)
+    for path in ("model.safetensors", "config.json", MANIFEST):
+        head = memory.client().head_object(Bucket=bucket, Key=f"llama/{path}")
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", key)
+    assert (
+        upload(src=str(model), endpoint_url=memory.url, server_side_encryption="aws:kms", kms_key_id=key)["changed"]
+        is False
+    )
+
+
 def test_the_digest_can_be_the_servers_checksum(server: Server, bucket: str, model: Path, upload: Upload) -> None:
     upload(src=str(model), endpoint_url=server.url, digest="checksum")
     entries = json.loads(stored(server, bucket)[MANIFEST])["files"]

@@ -5,16 +5,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import http.client
+import http.server
+import importlib.resources
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _model_upload, _progress
@@ -80,6 +89,19 @@ def test_a_long_upload_shows_progress(
         assert " MB/s" in line
 
 
+@pytest.mark.long
+def test_a_playbook_shows_lines_while_the_upload_runs(
+    gateway: Server, bucket: str, model: Path, tmp_path: Path
+) -> None:
+    there = {"src": str(model), "bucket": bucket, "prefix": "llama", "create_bucket": True, "endpoint_url": gateway.url}
+    keys = {"region": REGION, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    slowly = {"bandwidth_limit": "600KiB", "part_size": "5MiB", "state_dir": str(tmp_path / "state")}
+    printed = playbook(tmp_path, [there | keys | slowly])
+    assert "changed=1" in printed
+    line = rf"\[localhost\] s3://{bucket}/llama: \d of 4 files, [\d.]+ of 0.01 GB, \d+ MB/s"
+    assert re.search(line, printed), printed
+
+
 def test_credentials_come_from_the_environment(
     gateway: Server, model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +118,75 @@ def test_credentials_come_from_a_profile(gateway: Server, model: Path, upload: U
     (tmp_path / "aws-credentials").write_text(f"[staging]\n{keys}")
     result = upload(src=str(model), endpoint_url=gateway.url, profile="staging", **NO_KEYS)
     assert result["changed"] is True
+
+
+def test_credentials_come_from_a_web_identity(
+    memory: Server, bucket: str, model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a pod with an IAM role: a token in a file, which STS changes for keys that live an hour."""
+    (tmp_path / "token").write_text("token-of-the-service-account")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/models")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", memory.url)
+    result = upload(src=str(model), endpoint_url=memory.url, **NO_KEYS)
+    assert not result.get("failed"), result["msg"]
+    assert stored(memory, bucket)["config.json"] == (model / "config.json").read_bytes()
+    assert "token-of-the-service-account" not in str(result)
+
+
+def test_everything_goes_through_the_proxy_of_the_environment(
+    gateway: Server, bucket: str, model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with forward_proxy() as (url, passed):
+        monkeypatch.setenv("HTTP_PROXY", url)
+        monkeypatch.setenv("http_proxy", url)
+        result = upload(src=str(model), endpoint_url=gateway.url)
+        monkeypatch.undo()
+    assert not result.get("failed"), result["msg"]
+    assert stored(gateway, bucket)["model.safetensors"] == (model / "model.safetensors").read_bytes()
+    # The requests of the library and those with the bytes of files.
+    assert any("list-type=2" in target for target in passed)
+    assert len([target for target in passed if "partNumber=" in target and "X-Amz-Signature" in target]) == 3
+    assert all(target.startswith(f"{gateway.url}/") for target in passed)
+
+
+@contextlib.contextmanager
+def forward_proxy() -> Iterator[tuple[str, list[str]]]:
+    """An HTTP proxy on loopback: its URL, and the URLs that it was asked for."""
+    passed: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self) -> None:
+            passed.append(self.path)
+            target = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            onward = http.client.HTTPConnection(target.netloc)
+            headers = {name: value for name, value in self.headers.items() if not name.lower().startswith("proxy-")}
+            onward.request(self.command, f"{target.path}?{target.query}", body, headers)
+            answer = onward.getresponse()
+            content = answer.read()
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+            onward.close()
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", passed
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_keys_of_the_task_win_over_a_profile_of_the_environment(
@@ -195,6 +286,91 @@ def test_the_signature_of_somebody_else_is_not_accepted(
     (tmp_path / "other.pem").write_bytes(pem)
     result = upload(src=str(model), endpoint_url=gateway.url, signature={"public_key": str(tmp_path / "other.pem")})
     assert "does not hold" in result["msg"]
+
+
+def certificate(
+    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, issuer_key: ec.EllipticCurvePrivateKey, path: Path
+) -> None:
+    """A certificate for signing; of an authority if it is its own issuer."""
+    now = datetime.datetime.now(datetime.UTC)
+    authority = name == issuer
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    usage = dict.fromkeys((*others, "encipher_only", "decipher_only"), False)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(
+            x509.KeyUsage(digital_signature=not authority, key_cert_sign=authority, crl_sign=authority, **usage), True
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    )
+    if not authority:
+        built = built.add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+    path.write_bytes(built.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+
+def test_a_signature_by_a_certificate_of_a_known_authority_is_accepted_and_no_other(
+    gateway: Server, model: Path, key: ec.EllipticCurvePrivateKey, upload: Upload, tmp_path: Path
+) -> None:
+    from model_signing import hashing, signing
+
+    authority, stranger = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    certificate("publishers", authority, "publishers", authority, tmp_path / "authority.pem")
+    certificate("strangers", stranger, "strangers", stranger, tmp_path / "stranger.pem")
+    certificate("publisher", key, "publishers", authority, tmp_path / "publisher.pem")
+    signer = signing.Config().use_certificate_signer(
+        private_key=tmp_path / "key.pem",
+        signing_certificate=tmp_path / "publisher.pem",
+        certificate_chain=[tmp_path / "authority.pem"],
+    )
+    signer.set_hashing_config(hashing.Config().set_ignored_paths(paths=[model / "model.sig"]))
+    signer.sign(model, model / "model.sig")
+    signature = {"certificate_chain": [str(tmp_path / "authority.pem")]}
+    result = upload(src=str(model), endpoint_url=gateway.url, signature=signature)
+    assert not result.get("failed"), result["msg"]
+    signature = {"certificate_chain": [str(tmp_path / "stranger.pem")]}
+    assert "does not hold" in upload(src=str(model), endpoint_url=gateway.url, signature=signature)["msg"]
+
+
+@pytest.fixture
+def public_trust(tmp_path: Path) -> str:
+    """The trust roots of the public Sigstore, as its library carries them: nothing is asked on the network."""
+    carried = Path(str(importlib.resources.files("sigstore") / "_store" / "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev"))
+    trust = {
+        "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
+        "trustedRoot": json.loads((carried / "trusted_root.json").read_text()),
+        "signingConfig": json.loads((carried / "signing_config.v0.2.json").read_text()),
+    }
+    (tmp_path / "trust.json").write_text(json.dumps(trust))
+    return str(tmp_path / "trust.json")
+
+
+def test_a_signature_by_a_key_is_none_of_an_identity(
+    gateway: Server, model: Path, signed: dict[str, Any], public_trust: str, upload: Upload
+) -> None:
+    who = {"identity": "release@example.com", "identity_provider": "https://accounts.example.com"}
+    signature = {**who, "trust_config": public_trust}
+    result = upload(src=str(model), endpoint_url=gateway.url, signature=signature)
+    assert "does not hold" in result["msg"]
+    assert "nothing was sent" in result["msg"]
+
+
+def test_trust_roots_that_are_none_are_said(
+    gateway: Server, model: Path, signed: dict[str, Any], upload: Upload, tmp_path: Path
+) -> None:
+    (tmp_path / "trust.json").write_text("{}")
+    who = {"identity": "release@example.com", "identity_provider": "https://accounts.example.com"}
+    signature = {**who, "trust_config": str(tmp_path / "trust.json")}
+    result = upload(src=str(model), endpoint_url=gateway.url, signature=signature)
+    assert "model.sig cannot be checked, nothing was sent" in result["msg"]
+    assert "\n" not in result["msg"]
 
 
 def test_a_missing_signature_is_said(gateway: Server, model: Path, key: object, upload: Upload, tmp_path: Path) -> None:

@@ -163,8 +163,9 @@ GOOD: dict[str, Facts] = {
             }
         ],
         "problem": "",
-        "pods": ["chat-predictor-1"],
+        "pods": {"chat-predictor-1": "2026-11-27T11:00:00Z"},
         "scraped": ["chat-predictor-1"],
+        "now": NOW,
     },
     "alerts": {"alerts": [{"alertname": "Watchdog", "severity": "none"}]},
     "certificates": {"certificates": [certificate()], "handshakes": {}, "now": NOW},
@@ -386,6 +387,10 @@ ABSENT: dict[str, tuple[str, Facts]] = {
     "no components": ("components", {"workloads": []}),
     "no Prometheus operator": ("monitoring", {"prometheuses": None}),
     "no Prometheus": ("monitoring", {"prometheuses": []}),
+    "a pod is too young to be scraped": (
+        "monitoring",
+        {"scraped": [], "pods": {"chat-predictor-1": "2026-11-27T11:59:30Z"}},
+    ),
     "nobody to ask for alerts": ("alerts", {"alerts": None}),
     "no certificates": ("certificates", {"certificates": None}),
     "no Pod Security level": ("pod_security", {"namespace_labels": {}}),
