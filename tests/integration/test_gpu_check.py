@@ -360,7 +360,9 @@ def test_the_smoke_test_runs_in_a_restricted_namespace_and_cleans_up(
     writes = [
         event
         for event in audit()
-        if event["userAgent"] == "llmstack.serving" and event["verb"] not in ("get", "list", "watch")
+        if event["userAgent"] == "llmstack.serving"
+        and event["verb"] not in ("get", "list", "watch")
+        and event["objectRef"].get("namespace") == namespace
     ]
     assert [(event["verb"], event["objectRef"]["resource"]) for event in writes] == [
         ("patch", "pods"),

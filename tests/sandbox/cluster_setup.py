@@ -35,7 +35,10 @@ def set_up(cluster: Cluster, ranges: Ranges, *, real_node: bool) -> None:
         _set_capacity(cluster, REAL_NODE, {"nvidia.com/gpu": str(REAL_NODE_GPUS)})
         # As the report that nvidia-smi prints in pods there (go/tools/nvidia-smi).
         h100 = next(profile["labels"] for profile in _profiles() if profile["profile"] == "h100")
-        labels = {"nvidia.com/gpu.present": "true", **h100}
+        driver = dict(zip(("full", "major", "minor", "revision"), ("580.173.02", "580", "173", "02"), strict=True))
+        versions = {f"nvidia.com/cuda.driver-version.{part}": number for part, number in driver.items()}
+        versions["nvidia.com/cuda.runtime-version.full"] = "13.0"
+        labels = {"nvidia.com/gpu.present": "true", **h100, **versions}
         cluster.merge(f"/api/v1/nodes/{REAL_NODE}", {"metadata": {"labels": labels}})
         wait_until("A ready node", lambda: is_ready(cluster.get(f"/api/v1/nodes/{REAL_NODE}")))
         path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
