@@ -63,7 +63,7 @@ _OWN_FLAGS = {
     "--served-model-name": "model.name",
     "--tensor-parallel-size": "resources.gpu or parallelism.tensor",
 }
-# What takes no part in making pods: KServe's probes of the engine listen here (decode stands behind the routing sidecar).
+# Where the engine listens: decode stands behind the routing sidecar.
 _METRICS_PORT = {"decode": "8001", "prefill": "8000", "aggregated": "8000"}
 
 
@@ -287,7 +287,8 @@ def _workload(
     template = _pod(options, given, volumes, cache)
     template["containers"] = [container]
     if disaggregated and part == "decode" and options.get("routing_sidecar_image"):
-        template["initContainers"] = [{"name": "llm-d-routing-sidecar", "image": options["routing_sidecar_image"]}]
+        sidecar = {"name": "llm-d-routing-sidecar", "image": options["routing_sidecar_image"]}
+        template["initContainers"] = [*template.get("initContainers", []), sidecar]
         made.row(
             "routing_sidecar_image",
             options["routing_sidecar_image"],
@@ -459,12 +460,8 @@ def _pod(options: dict[str, Any], given: dict[str, Any], volumes: list[dict[str,
     pod: dict[str, Any] = {
         field_: copy.deepcopy(options[name]) for name, field_ in _POD.items() if options.get(name) is not None
     }
-    # Restricted Pod Security asks it of every container, and KServe's sidecar and model download have none.
-    pod["securityContext"] = {
-        "runAsNonRoot": True,
-        "seccompProfile": {"type": "RuntimeDefault"},
-        **(options.get("pod_security_context") or {}),
-    }
+    pod |= picker.restricted(options)
+    pod["securityContext"] |= options.get("pod_security_context") or {}
     if options.get("image_pull_secrets"):
         pod["imagePullSecrets"] = [{"name": name} for name in options["image_pull_secrets"]]
     shared = options.get("shared_memory") or cache.size_of("memory")

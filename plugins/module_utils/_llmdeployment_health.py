@@ -168,7 +168,8 @@ _CONDITIONS = (
     ),
     _known(
         _ROUTES,
-        r"InvalidKind|Group is invalid|UnsupportedProtocol|Kind is invalid",
+        # KServe asks first for the pool's old API group, and turns to the new one when a gateway refuses that.
+        r"^(?!.*x-k8s\.io).*(InvalidKind|Group is invalid|UnsupportedProtocol|Kind is invalid)",
         "gateway_class",
         "the gateway does not route to an InferencePool",
         "Use a gateway class that does (Istio with ENABLE_GATEWAY_API_INFERENCE_EXTENSION=true, kgateway, Envoy AI Gateway, GKE), "

@@ -75,7 +75,7 @@ def scheduler(
         result["replicas"] = gateway["replicas"]
         note = "endpoint pickers: one works, the others stand by. The proxies are the Gateway's own (role gateway)"
         made.row("serving.gateway.replicas", gateway["replicas"], (f"{at}.replicas",), (), note)
-    pod: dict[str, Any] = {"containers": [container]}
+    pod: dict[str, Any] = {"containers": [container], **restricted(options)}
     for name, field_ in (("node_selector", "nodeSelector"), ("tolerations", "tolerations")):
         if given.get(name):
             pod[field_] = given[name]
@@ -84,6 +84,18 @@ def scheduler(
         pod["imagePullSecrets"] = [{"name": name} for name in options["image_pull_secrets"]]
     result["template"] = pod
     return result
+
+
+def restricted(options: dict[str, Any]) -> dict[str, Any]:
+    """What restricted Pod Security asks of a pod and KServe leaves out, for its download of the model above all.
+
+    The picker's pod downloads the model as well, for a tokenizer that KServe takes out again afterwards.
+    """
+    pod: dict[str, Any] = {"securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}}
+    if str(options["model"].get("uri")).startswith(("s3://", "hf://")):
+        closed = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        pod["initContainers"] = [{"name": "storage-initializer", "securityContext": closed}]
+    return pod
 
 
 def _resources(gateway: dict[str, Any], at: str, made: Translation) -> dict[str, Any]:

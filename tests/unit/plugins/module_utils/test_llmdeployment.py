@@ -284,6 +284,11 @@ def test_every_pod_may_run_under_restricted_pod_security() -> None:
     for part in (found, found["prefill"]):
         context = part["template"]["securityContext"]
         assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, "runAsUser": 2000}
+        download = part["template"]["initContainers"][0]
+        assert download["name"] == "storage-initializer"
+        assert download["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    claim = spec(changed(GUIDE, "model.uri", "pvc://claim/model"))["template"]
+    assert "initContainers" not in claim, "nothing is downloaded"
 
 
 def test_pod_options_are_for_both_groups() -> None:
@@ -311,8 +316,9 @@ def test_pod_options_are_for_both_groups() -> None:
 
 def test_routing_sidecar_of_decode() -> None:
     found = spec({**GUIDE, "routing_sidecar_image": "mirror/sidecar:v1"})
-    assert found["template"]["initContainers"] == [{"name": "llm-d-routing-sidecar", "image": "mirror/sidecar:v1"}]
-    assert "initContainers" not in found["prefill"]["template"]
+    sidecar = {"name": "llm-d-routing-sidecar", "image": "mirror/sidecar:v1"}
+    assert found["template"]["initContainers"][-1] == sidecar
+    assert sidecar not in found["prefill"]["template"]["initContainers"]
 
 
 def test_template_overrides_by_name() -> None:

@@ -196,6 +196,11 @@ def test_what_a_controller_may_still_mend_gets_time() -> None:
     assert seen(early, since=25).state == "failed"
 
 
+def test_the_old_api_group_of_a_pool_is_refused_first() -> None:
+    message = 'InvalidKind: unsupported backendRef: group "inference.networking.x-k8s.io" kind "InferencePool"'
+    assert seen(service(HTTPRoutesReady=false("HTTPRoutesNotReady", message)), since=60).state == "progressing"
+
+
 def test_conditions_of_an_older_generation_are_no_cause() -> None:
     assert seen(service(generation=3, PresetsCombined=false("ConfigNotFound"))).state == "progressing"
 

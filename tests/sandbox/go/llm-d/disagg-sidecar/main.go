@@ -50,6 +50,10 @@ func main() {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	}
 	handler := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" {
+			// KServe's liveness probe begins while the model is still downloaded; the engine has probes of its own.
+			return
+		}
 		if at := r.Header.Get(prefillerHeader); at != "" && r.Method == http.MethodPost {
 			if err := readElsewhere(r, at); err != nil {
 				http.Error(w, "prefill: "+err.Error(), http.StatusBadGateway)
