@@ -317,8 +317,13 @@ FAILURES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("selector", {"node_selector": {"no-such": "label"}}, ("No node fits", "Compare node_selector")),
     (
         "startup-probe",
-        {"startup_probe": {"tcpSocket": {"port": 9999}, "periodSeconds": 1, "failureThreshold": 2}},
+        {"startup_probe": {**probe("/health", failureThreshold=2), "httpGet": {"path": "/health", "port": 9999}}},
         ("its startup probe failed too often",),
+    ),
+    (
+        "merged-probe",
+        {"startup_probe": {"tcpSocket": {"port": 8080}}},
+        ("may not specify more than 1 handler type", "KServe merges both"),
     ),
     (
         "readiness-probe",
