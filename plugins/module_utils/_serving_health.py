@@ -92,7 +92,7 @@ def judge(seen: Observation) -> Health:
         if seen.wanted or (service.get("status") or {}).get("url"):
             return Health("ready", "serves")
         return Health("progressing", "has no URL yet")
-    cause = _of_status(seen) or _of_workloads(seen) or _of_pods(seen)
+    cause = _of_status(seen) or _of_reconcile(seen) or _of_workloads(seen) or _of_pods(seen)
     if cause:
         serves = condition(service, "Ready")
         old = serves is not None and serves.get("status") == "True"
@@ -170,6 +170,23 @@ def _of_status(seen: Observation) -> Cause | None:
         "invalid_spec",
         f"KServe cannot use the spec: {reason}: {info.get('message') or 'no message'}",
         _INVALID_SPEC.get(reason, "See the events of the InferenceService and the log of kserve-controller-manager."),
+    )
+
+
+def _of_reconcile(seen: Observation) -> Cause | None:
+    """What the API server refuses of what KServe makes, for instance two handlers in a probe that it merged from two."""
+    entry = condition(seen.service, "PredictorReady") or {}
+    message = str(entry.get("message"))
+    if entry.get("reason") != "ReconcileFailed" or " is invalid: " not in message:
+        return None
+    settled = seen.since_seconds is None or seen.since_seconds >= SETTLED_SECONDS
+    before = condition(seen.before, "PredictorReady") if seen.before else None
+    if not settled and (seen.before is None or (before or {}).get("message") == message):
+        return None
+    return Cause(
+        "invalid_spec",
+        f"KServe cannot make what the spec asks for: {_short(message)}",
+        "Correct that field here or in the runtime; KServe merges both.",
     )
 
 

@@ -317,8 +317,13 @@ FAILURES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("selector", {"node_selector": {"no-such": "label"}}, ("No node fits", "Compare node_selector")),
     (
         "startup-probe",
-        {"startup_probe": {"tcpSocket": {"port": 9999}, "periodSeconds": 1, "failureThreshold": 2}},
+        {"startup_probe": {**probe("/health", failureThreshold=2), "httpGet": {"path": "/health", "port": 9999}}},
         ("its startup probe failed too often",),
+    ),
+    (
+        "merged-probe",
+        {"startup_probe": {"tcpSocket": {"port": 8080}}},
+        ("may not specify more than 1 handler type", "KServe merges both"),
     ),
     (
         "readiness-probe",
@@ -329,7 +334,6 @@ FAILURES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("model-format", {"model_format": "vllm"}, ("NoSupportingRuntime", "case-sensitive")),
     ("runtime", {"runtime": "no-such-runtime"}, ("RuntimeNotRecognized", "Create the runtime first")),
     ("claim", {"storage_uri": "pvc://no-such-claim/x"}, ("no-such-claim", "Create the PersistentVolumeClaim")),
-    ("storage-local", {"storage_uri": "/nowhere/x"}, ("there is no model at storage_uri",)),
     (
         "cuda-memory",
         crash("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -348,7 +352,7 @@ FAILURES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("unknown", crash("boom"), ("failed 3 times with exit code 1", "boom")),
 ]
 # A minute without a node, three crashes.
-SLOW = {"gpus", "selector", "claim", "unknown", "readiness-probe", "startup-probe"}
+SLOW = {"secret", "gpus", "selector", "claim", "unknown", "readiness-probe", "startup-probe"}
 SAMPLE = random.Random(SEED).sample(sorted({name for name, _options, _texts in FAILURES} - SLOW), 2)
 
 

@@ -359,6 +359,20 @@ def test_service_that_kserve_does_not_stop_because_of_its_spec() -> None:
     assert (health.state, health.phase) == ("failed", "cannot be stopped")
 
 
+def test_what_the_api_server_refuses_of_what_kserve_makes() -> None:
+    message = 'fails to reconcile: Deployment.apps "x" is invalid: startupProbe: may not specify more than 1 handler'
+    entry = {"type": "PredictorReady", "status": "False", "reason": "ReconcileFailed", "message": message}
+    refused = service(conditions=[entry])
+    kind, text = cause(seen(service=refused, workloads=[], before={}, since_seconds=1))
+    assert kind == "invalid_spec"
+    assert "may not specify more than 1 handler. Correct that field here or in the runtime" in text
+    for before in (None, refused):
+        assert seen(service=refused, workloads=[], before=before, since_seconds=1).state == "progressing"
+        assert seen(service=refused, workloads=[], before=before, since_seconds=30).state == "failed"
+    overtaken = {**entry, "message": "fails to reconcile predictor: the object has been modified"}
+    assert seen(service=service(conditions=[overtaken]), workloads=[], before={}).state == "progressing"
+
+
 def test_invalid_spec_that_was_there_before_is_believed_only_after_a_while() -> None:
     assert seen(service=invalid(), workloads=[], before=invalid(), since_seconds=3).state == "progressing"
     assert seen(service=invalid(), workloads=[], before=invalid(), since_seconds=30).state == "failed"
