@@ -27,7 +27,8 @@ _RETRY_SECONDS = 2.0
 class Settings:
     """How to apply. `progress` gets one sentence now and then during a long wait; `wanted` is a condition to wait for where
     InferenceServices need not be ready. `before_change` is told of an object before it is sent for the first time: what it is
-    now (None if it does not exist), what is wanted; it raises a KubeError to stop. `complete` is false for a change of what is
+    now (None if it does not exist), what is wanted; it raises a KubeError to stop. `after_change` is told of
+    what was written. `complete` is false for a change of what is
     there, which brings its own hashes (see _serving_change)."""
 
     field_manager: str = FIELD_MANAGER
@@ -39,6 +40,7 @@ class Settings:
     wanted: Wanted | None = None
     complete: bool = True
     before_change: Callable[[dict[str, Any] | None, dict[str, Any]], None] = lambda live, desired: None
+    after_change: Callable[[Item], None] = lambda item: None
 
 
 @dataclass
@@ -118,6 +120,8 @@ def present(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -
             _await_definition_of(kube, definition, outcome, settings, deadline)
             outcome.items.append(_apply(kube, definition, outcome, settings, deadline))
             _record(kube, outcome, settings)
+            if outcome.items[-1].action != "unchanged" and not outcome.items[-1].predicted:
+                settings.after_change(outcome.items[-1])
     except errors.KubeError as error:
         error.add(_done_before(outcome))
         outcome.error = error

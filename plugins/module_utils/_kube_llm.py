@@ -16,11 +16,14 @@ from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeploy
 from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_health as health
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube, Ref
 from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_picker import asks_over_tls
+from ansible_collections.llmstack.serving.plugins.module_utils._readiness import owned
 
 _GATEWAY_API = "gateway.networking.k8s.io/v1"
 # Between Ready and the moment when the gateway's proxies have the route and the picker has seen the pods.
 _PROPAGATION_SECONDS = 45.0
 _PAUSE_SECONDS = 1.0
+# KServe looks at a change within a second or two.
+_NOTICE_SECONDS = 15.0
 
 
 def served(kube: Kube, backend: str, namespace: str) -> tuple[str, list[dict[str, Any]]]:
@@ -102,6 +105,32 @@ def room(kube: Kube, manifest: dict[str, Any]) -> list[str]:
         return fit.problems(manifest, kube.list("v1", "Node")[0])
     except errors.Forbidden:
         return []
+
+
+def made_anew(kube: Kube, was: dict[str, Any], service: dict[str, Any]) -> list[str]:
+    """After a change of the mode, delete the Deployment that KServe cannot change, so that it makes another. Returns their names.
+
+    KServe 0.20 has the role of the pods (decode, or both) in the Deployment's selector, which Kubernetes does not let it
+    change (pkg/controller/v1alpha2/llmisvc/workload_single_node.go, expectedSingleNodeMainDeployment).
+    """
+    if not was or ("prefill" in was["spec"]) == ("prefill" in service["spec"]):
+        return []
+    namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+    ref = Ref(service["apiVersion"], service["kind"], namespace, name)
+    end = time.monotonic() + _NOTICE_SECONDS
+    while time.monotonic() < end:
+        # Sooner, KServe might make it once more after the old spec.
+        status = (kube.get(ref) or {}).get("status") or {}
+        if status.get("observedGeneration", 0) >= service["metadata"]["generation"]:
+            break
+        time.sleep(_PAUSE_SECONDS)
+    labels = f"app.kubernetes.io/name={name},app.kubernetes.io/component=llminferenceservice-workload"
+    found = [each for each in kube.list("apps/v1", "Deployment", namespace, labels=labels)[0] if owned(each, service)]
+    role = "decode" if "prefill" in service["spec"] else "both"
+    old = [each for each in found if each["spec"]["selector"]["matchLabels"].get("llm-d.ai/role") != role]
+    for each in old:
+        kube.delete(Ref("apps/v1", "Deployment", namespace, each["metadata"]["name"]), uid=each["metadata"]["uid"])
+    return [each["metadata"]["name"] for each in old]
 
 
 def answered(kube: Kube, service: dict[str, Any], gateway: Gateway, deadline: float) -> tuple[health.Cause | None, str]:

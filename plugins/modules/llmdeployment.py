@@ -807,6 +807,14 @@ class Deployment:
         if desired["kind"] == _llmdeployment.KIND and (found := _kube_llm.room(self.kube, desired)):
             raise errors.Invalid(" ".join(found))
 
+    def after_change(self, item: _kube_apply.Item) -> None:
+        """See to it that KServe can follow a change of the mode."""
+        if item.ref.kind == _llmdeployment.KIND and (names := _kube_llm.made_anew(self.kube, item.was, item.resource)):
+            self.module.warn(
+                f"The mode changes: KServe cannot change Deployment {', '.join(names)}, so it is made anew, and requests wait "
+                "until its pods are ready."
+            )
+
     def confirm(self, service: dict[str, Any]) -> str | None:
         """After the wait: whether a request is answered. What is wrong, or None."""
         if self.gateway is None or not self.params["request_check"]:
@@ -857,6 +865,7 @@ def main() -> None:
         wait_timeout_seconds=params["wait_timeout"],
         progress=report,
         before_change=deployment.before_change,
+        after_change=deployment.after_change,
     )
     present = params["state"] == "present"
     outcome = (_kube_apply.present if present else _kube_apply.absent)(deployment.kube, [manifest], settings)

@@ -168,6 +168,23 @@ def test_each_change_is_kept_for_a_rollback(api: Any, run: Any, kserve: None) ->
     assert kept[0]["data"]["spec"]["model"]["name"] == "meta/chat"
 
 
+def test_a_change_of_the_mode_makes_the_deployment_anew(api: Any, run: Any, kserve: None) -> None:
+    answers(api, 200, 200)
+    run(**OPTIONS)
+    path = f"{DEPLOYMENTS}/chat-kserve"
+    reconcile = api.on_write
+
+    def with_role(written: str, manifest: dict[str, Any]) -> None:
+        reconcile(written, manifest)
+        api.objects[path]["spec"]["selector"] = {"matchLabels": {"llm-d.ai/role": "both"}}
+
+    api.on_write = with_role
+    both = {**OPTIONS["serving"], "mode": "disaggregated", "prefill": {"replicas": 1}}
+    result = run(**{**OPTIONS, "serving": both, "wait": False})
+    assert ("DELETE", path) in api.writes
+    assert any("Deployment chat-kserve, so it is made anew" in warning for warning in result["warnings"])
+
+
 def test_true_conditions_are_not_enough(api: Any, run: Any, kserve: None) -> None:
     answers(api, 500)
     result = run(**OPTIONS)
