@@ -516,7 +516,7 @@ def _router(
                 made.lose(f"serving.gateway.{name}", gateway[name], why)
         made.row("serving.scheduler.enabled", False, (), (), "the route goes to a Service, which takes any pod")
         return router
-    lora = bool(((options["model"].get("lora") or {}).get("adapters")) or [])
+    lora = bool((options["model"].get("lora") or {}).get("adapters"))
     router["scheduler"] = picker.scheduler(scheduler, gateway, options, disaggregated, picker_tls, lora, made)
     return router
 

@@ -162,10 +162,10 @@ options:
             description: Taints that the picker tolerates.
             type: list
             elements: dict
-      prefill: &workload
+      prefill:
         description: The pods that read prompts.
         type: dict
-        suboptions:
+        suboptions: &workload
           replicas:
             description: Number of replicas; V(1) without O(serving.prefill.autoscaling).
             type: int
@@ -247,8 +247,9 @@ options:
             description: Overrides of the pods, as a Pod's spec; containers (C(main)) and other named things are merged by name.
             type: dict
       decode:
-        <<: *workload
         description: The pods that write tokens; in mode V(aggregated) all pods.
+        type: dict
+        suboptions: *workload
   cache:
     description: Tiers of the key-value cache behind the GPU's own. Each pod has its own tiers, so sizes are per pod.
     type: dict

@@ -63,7 +63,8 @@ options:
   crds:
     description:
       - What CRDs must be like, as entries with C(name), C(groups), C(versions) (that must be served, by group), C(release)
-        (C(namespace/name) of the Helm release they belong to), C(except) (names of CRDs of these groups that are another's), C(version_key) (the annotation or label with their version),
+        (C(namespace/name) of the Helm release they belong to), C(except) (names of CRDs of these groups that are another's),
+        C(version_key) (the annotation or label with their version),
         C(version) and C(keep) (what to do to keep newer ones).
     type: list
     elements: dict

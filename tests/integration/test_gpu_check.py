@@ -314,7 +314,10 @@ def test_a_validation_that_is_not_complete_is_found(
     }
     assert cluster.request("POST", f"/apis/apps/v1/namespaces/{namespace}/daemonsets", body)[0] == 201
     path = f"/api/v1/namespaces/{namespace}/pods"
-    bound = lambda: [pod for pod in cluster.get(path)["items"] if pod["spec"].get("nodeName")]  # noqa: E731
+
+    def bound() -> list[dict[str, Any]]:
+        return [pod for pod in cluster.get(path)["items"] if pod["spec"].get("nodeName")]
+
     wait_until("The validator's pod on the node", bound)
     result = gpu_check(node_selector=node["selector"])
     assert statuses(result)["operator-validator"] == "fail"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
@@ -52,8 +53,8 @@ def llmd(cluster: Cluster, kserve: None) -> None:
 @pytest.fixture(scope="module")
 def model(sandbox: dict[str, Any]) -> Iterator[str]:
     """Where the tiny model is."""
-    with uploaded(sandbox) as uri:
-        yield uri
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(uploaded(sandbox))
 
 
 @pytest.fixture
