@@ -146,6 +146,8 @@ def variables(tmp_path: Path, deployer: Path) -> Path:
     content = {
         "llmstack_kubeconfig": str(deployer),
         "llmstack_manage_namespace": False,
+        # It runs a pod of its own.
+        "model_storage_check": "never",
         "vllm_runtime_list": [{"name": "deployers-vllm", "namespace": NAMESPACE}],
         "llmstack_runtime": "deployers-vllm",
         "llmstack_inference_services": [{"name": "deployed", "storage_uri": "s3://llm-models/tiny-llama", "gpus": 1}],

