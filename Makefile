@@ -20,6 +20,8 @@ BIN := .venv/bin
 # Not exported for all: `venv` must see the PATH of the user.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests ANSIBLE_HOME="$(CURDIR)/.cache/ansible"
 SANDBOX := $(RUN) $(BIN)/python -m sandbox
+# pytest ends with 5 where ARGS choose no test of this part.
+NONE_CHOSEN = $(if $(ARGS),[ $$? = 5 ],false)
 SITE = $(firstword $(wildcard .venv/lib/python*/site-packages))
 
 help: ## show this list
@@ -29,14 +31,15 @@ site: sandbox ## the whole stack on a sandbox cluster: install, deploy a model, 
 	@$(RUN) $(BIN)/python -m tools.run_site $(ARGS)
 
 test: lint sanity unit sandbox ## all tests but the long ones (15 min warm)
-	@$(RUN) $(BIN)/pytest -m "not long" tests/integration $(ARGS)
+	@$(RUN) $(BIN)/pytest -m "not long" -n auto tests/integration/s3 $(ARGS) || $(NONE_CHOSEN)
+	@$(RUN) $(BIN)/pytest -m "not long" --durations=20 --ignore=tests/integration/s3 tests/integration $(ARGS) || $(NONE_CHOSEN)
 
 test-fast: lint unit ## linters and unit tests (2 min, no cluster)
 
-# The tests share the cores, but for those that measure time; 5: ARGS chose none of this half.
+# The tests share the cores, but for those that measure time.
 unit: venv ## unit tests alone (1 min, no cluster)
-	@$(RUN) $(BIN)/pytest -m "not long and not quiet" -n auto --dist loadfile tests/unit $(ARGS) || [ $$? = 5 ]
-	@$(RUN) $(BIN)/pytest -m "not long and quiet" tests/unit $(ARGS) || [ $$? = 5 ]
+	@$(RUN) $(BIN)/pytest -m "not long and not quiet" -n auto --dist loadfile tests/unit $(ARGS) || $(NONE_CHOSEN)
+	@$(RUN) $(BIN)/pytest -m "not long and quiet" tests/unit $(ARGS) || $(NONE_CHOSEN)
 
 test-long: sandbox ## the tests that take very long (kills, rebuilds, other versions)
 	@$(RUN) $(BIN)/pytest -m long tests/unit tests/integration $(ARGS)
