@@ -230,14 +230,21 @@ class Kube:
         )
         return response.data.decode(errors="replace") if response.status == 200 else ""
 
-    def ask(self, namespace: str, service: str, port: int, path: str, body: dict[str, Any]) -> tuple[int, str]:
-        """POST JSON to a Service by way of the API server: HTTP status and text, whatever they are.
-
-        Where the API server itself refuses or does not get through, the text is its Status. Raises Unreachable.
-        """
-        url = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{path}"
-        response = self._send("POST", url, f"Service {namespace}/{service}", None, body, "application/json")
-        return response.status, response.data.decode(errors="replace")
+    def ask(
+        self,
+        namespace: str,
+        where: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+    ) -> tuple[int, bytes]:
+        """Status and content of what a pod or Service (`pods/NAME:PORT`, `services/NAME:PORT`) answers, asked through the
+        API server. Where that refuses or does not get through, the content is its Status. Raises Unreachable."""
+        url = f"/api/v1/namespaces/{namespace}/{where}/proxy{path}"
+        method = "GET" if body is None else "POST"
+        subject = _proxied(namespace, where)
+        response = self._send(method, url, subject, None, body, "application/json", timeout_seconds)
+        return response.status, response.data
 
     def proxied(
         self,
@@ -247,18 +254,14 @@ class Kube:
         body: dict[str, Any] | None = None,
         timeout_seconds: float = _TIMEOUT_SECONDS,
     ) -> tuple[int, bytes]:
-        """Status and content of what a pod or Service (`pods/NAME:PORT`, `services/NAME:PORT`) answers, asked through the
-        API server. What the API server itself says instead is raised: Forbidden, NotFound, Unreachable."""
-        subject = f"{where.replace('/', ' ', 1)} of namespace {namespace}"
-        url = f"/api/v1/namespaces/{namespace}/{where}/proxy{path}"
-        method = "GET" if body is None else "POST"
-        response = self._send(method, url, subject, None, body, "application/json", timeout_seconds)
-        if response.status >= 300:
-            status = _status(response.data)
+        """As `ask`, but what the API server itself says instead is raised: Forbidden, NotFound, Unreachable."""
+        code, content = self.ask(namespace, where, path, body, timeout_seconds)
+        if code >= 300:
+            status = _status(content)
             # A Status of the API server; an engine's errors have another form.
             if status.get("kind") == "Status" and status.get("apiVersion") == "v1":
-                raise errors.from_status(response.status, status, subject)
-        return response.status, response.data
+                raise errors.from_status(code, status, _proxied(namespace, where))
+        return code, content
 
     def watch(
         self,
@@ -501,6 +504,11 @@ def _connection_problem(connection: Connection, subject: str, error: Exception) 
     if connection.proxy and "proxy" in text.lower():
         return f"{where} cannot be reached through the proxy {connection.proxy}: {text}. Check proxy and no_proxy."
     return f"{where} cannot be reached: {text}. Check that it runs and that this machine may connect to it."
+
+
+def _proxied(namespace: str, where: str) -> str:
+    """What a request through the API server is about, for a person."""
+    return f"{where.replace('/', ' ', 1)} of namespace {namespace}"
 
 
 def _status(data: bytes) -> dict[str, Any]:

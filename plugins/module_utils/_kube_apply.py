@@ -27,9 +27,9 @@ _RETRY_SECONDS = 2.0
 class Settings:
     """How to apply. `progress` gets one sentence now and then during a long wait; `wanted` is a condition to wait for where
     InferenceServices need not be ready. `before_change` is told of an object before it is sent for the first time: what it is
-    now (None if it does not exist), what is wanted; it raises a KubeError to stop. `after_change` is told of
-    what was written. `complete` is false for a change of what is
-    there, which brings its own hashes (see _serving_change)."""
+    now (None if it does not exist), what is wanted; it raises a KubeError to stop. `after_change` is told of what was
+    written. `complete` is false for a change of what is there: it was looked at where it was made, and brings its own hashes
+    (see _serving_change)."""
 
     field_manager: str = FIELD_MANAGER
     force_conflicts: bool = False
@@ -189,15 +189,8 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
         raise errors.Invalid(f"{ref} {deletion(live)}. Run again when it is gone.")
     mine = live is None or _manifest.created_by(live) == settings.field_manager
     desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
-    if not settings.complete:
-        # What must be known of it was looked at where the change was made.
-        pass
-    elif ref.kind == "InferenceService":
-        desired = _inference_service(ref, live, desired)
-    elif ref.kind == "LLMInferenceService":
-        from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_hash import with_hashes
-
-        desired = with_hashes(desired)
+    if settings.complete:
+        desired = _with_hashes(ref, live, desired)
     before = _manifest.state(live)
     if live is not None and _manifest.holds(live, desired, settings.field_manager):
         return Item(ref, "unchanged", before, before, live, live)
@@ -229,13 +222,19 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
     return Item(ref, "updated", before, _manifest.state(served), served, live)
 
 
-def _inference_service(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any]) -> dict[str, Any]:
-    from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import with_hashes
-    from ansible_collections.llmstack.serving.plugins.module_utils._kserve_rules import problems
+def _with_hashes(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any]) -> dict[str, Any]:
+    """What KServe serves, with the hashes that tell whether it has seen this change; anything else as it is."""
+    if ref.kind == "InferenceService":
+        from ansible_collections.llmstack.serving.plugins.module_utils import _inferenceservice, _kserve_rules
 
-    if found := problems(desired, live):
-        raise errors.Invalid(f"{ref}: {' '.join(found)}")
-    return with_hashes(desired)
+        if found := _kserve_rules.problems(desired, live):
+            raise errors.Invalid(f"{ref}: {' '.join(found)}")
+        return _inferenceservice.with_hashes(desired)
+    if ref.kind == "LLMInferenceService":
+        from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_hash
+
+        return _llmdeployment_hash.with_hashes(desired)
+    return desired
 
 
 def _predicted(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any], settings: Settings) -> Item:

@@ -158,10 +158,12 @@ def _ask(kube: Kube, target: tuple[str, str, int] | None, url: Any, body: dict[s
     """HTTP status and text, or why no request could be sent."""
     path = f"{url.path.rstrip('/')}/v1/completions"
     if target:
+        namespace, name, port = target
         try:
-            status, text = kube.ask(*target, path, body)
+            status, content = kube.ask(namespace, f"services/{name}:{port}", path, body)
         except errors.Unreachable as error:
             return str(error)
+        text = content.decode(errors="replace")
         if not _from_api_server(text):
             return status, text
     from ansible.module_utils.urls import open_url
