@@ -56,7 +56,8 @@ _COMPONENT = {
     "scale_target": "scaleTarget",
     "timeout": "timeout",
 }
-_POD = {
+# What the options of both modules for serving call a field of a Pod.
+POD_FIELDS = {
     "affinity": "affinity",
     "node_selector": "nodeSelector",
     "pod_security_context": "securityContext",
@@ -198,7 +199,7 @@ def _resources(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _component(options: dict[str, Any]) -> dict[str, Any]:
-    component = {**_taken(options, _COMPONENT), **_taken(options, _POD)}
+    component = {**_taken(options, _COMPONENT), **_taken(options, POD_FIELDS)}
     if options.get("image_pull_secrets"):
         component["imagePullSecrets"] = [{"name": name} for name in options["image_pull_secrets"]]
     volumes = list(options.get("volumes") or [])
@@ -214,7 +215,7 @@ def _component(options: dict[str, Any]) -> dict[str, Any]:
 
 def _worker(options: dict[str, Any]) -> dict[str, Any]:
     names = {"pipeline_parallel_size": "pipelineParallelSize", "tensor_parallel_size": "tensorParallelSize"}
-    return {**_taken(options, {**names, "containers": "containers"}), **_taken(options, _POD)}
+    return {**_taken(options, {**names, "containers": "containers"}), **_taken(options, POD_FIELDS)}
 
 
 def _transformer(options: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_picker as picker
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
-from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import OptionError, merged
+from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import POD_FIELDS, OptionError, merged
 from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_cache import Cache
 from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_hash import with_hashes
 
@@ -42,19 +42,7 @@ CONNECTORS = (
     "MooncakeConnector",
     "NixlConnector",
 )
-_POD = {
-    "affinity": "affinity",
-    "node_selector": "nodeSelector",
-    "pod_security_context": "securityContext",
-    "priority_class_name": "priorityClassName",
-    "runtime_class_name": "runtimeClassName",
-    "scheduler_name": "schedulerName",
-    "service_account": "serviceAccountName",
-    "termination_grace_period_seconds": "terminationGracePeriodSeconds",
-    "tolerations": "tolerations",
-    "topology_spread_constraints": "topologySpreadConstraints",
-    "volumes": "volumes",
-}
+_POD = {**POD_FIELDS, "volumes": "volumes"}
 # Flags that this module or the presets set: who gives them as well gets two values and does not know which one counts.
 _OWN_FLAGS = {
     "--kv-transfer-config": "cache and kv_connector",
