@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from sandbox.kube import Cluster
-from tools import checkout
+from tools import checkout, sandbox_s3
 from tools.playbook import writes
 from tools.run_module import run_module
 
@@ -79,15 +79,7 @@ def runtime(cluster: Cluster, kserve: None) -> Iterator[str]:
 def bucket(sandbox: dict[str, Any]) -> Iterator[str]:
     """A bucket with the tiny model under `tiny` and `next`, and a model without weights under `broken`."""
     name = f"test-{uuid.uuid4().hex[:8]}"
-    s3 = sandbox["s3"]
-    common = {
-        "endpoint_url": s3["endpoint_url"],
-        "region": s3["region"],
-        "access_key": s3["access_key_id"],
-        "secret_key": s3["secret_access_key"],
-        "bucket": name,
-        "create_bucket": True,
-    }
+    common = sandbox_s3.upload_options(sandbox, name)
     whole = sandbox["model"]
     for prefix, source in (("tiny", whole), ("next", whole), ("broken", f"{whole}/config.json")):
         done = run_module("llmstack.serving.s3_model_upload", {**common, "prefix": prefix, "src": source})

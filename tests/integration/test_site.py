@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from sandbox.kube import Cluster
+from tools import sandbox_s3
 from tools.playbook import ansible_playbook, recap, writes
 
 SITE = ("-i", "inventories/local", "playbooks/site.yml")
@@ -97,14 +97,7 @@ def test_the_model_came_from_s3_through_kserves_own_initializer(
 
 
 def test_the_bucket_holds_what_was_on_disk(site: subprocess.CompletedProcess[str], sandbox: dict[str, Any]) -> None:
-    s3 = sandbox["s3"]
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3["endpoint_url"],
-        region_name=s3["region"],
-        aws_access_key_id=s3["access_key_id"],
-        aws_secret_access_key=s3["secret_access_key"],
-    )
+    client = sandbox_s3.client(sandbox)
     stored = {}
     for bucket in client.list_buckets()["Buckets"]:
         for entry in client.list_objects_v2(Bucket=bucket["Name"]).get("Contents", []):

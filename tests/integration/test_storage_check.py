@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import boto3
 import pytest
 
 from sandbox.kube import Cluster
+from tools import sandbox_s3
 from tools.run_module import run_module
 
 Check = Callable[..., dict[str, Any]]
@@ -30,14 +30,7 @@ def storage_check(sandbox: dict[str, Any], kserve: None, namespace: str) -> Chec
 
 @pytest.fixture
 def bucket(sandbox: dict[str, Any]) -> Iterator[str]:
-    s3 = sandbox["s3"]
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3["endpoint_url"],
-        region_name=s3["region"],
-        aws_access_key_id=s3["access_key_id"],
-        aws_secret_access_key=s3["secret_access_key"],
-    )
+    client = sandbox_s3.client(sandbox)
     name = f"check-{time.time_ns()}"
     client.create_bucket(Bucket=name)
     client.put_object(Bucket=name, Key="llama/config.json", Body=b"{}")

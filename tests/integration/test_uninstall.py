@@ -12,10 +12,10 @@ import json
 import re
 from typing import Any
 
-import boto3
 import pytest
 
 from sandbox.kube import Cluster
+from tools import sandbox_s3
 from tools.playbook import ansible_playbook, recap
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("real_node")]
@@ -75,14 +75,7 @@ def empty(cluster: Cluster) -> dict[str, dict[str, Any]]:
 
 
 def keys(sandbox: dict[str, Any], bucket: str = "llm-models") -> set[str]:
-    s3 = sandbox["s3"]
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3["endpoint_url"],
-        region_name=s3["region"],
-        aws_access_key_id=s3["access_key_id"],
-        aws_secret_access_key=s3["secret_access_key"],
-    )
+    client = sandbox_s3.client(sandbox)
     return {each["Key"] for each in client.list_objects_v2(Bucket=bucket).get("Contents", [])}
 
 

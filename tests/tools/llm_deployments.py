@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from sandbox.kube import Cluster
-from tools import checkout
+from tools import checkout, sandbox_s3
 from tools.run_module import run_module
 
 VERSIONS = yaml.safe_load((checkout.ROOT / "roles/versions/vars/main.yml").read_text())["versions_table"]
@@ -43,16 +43,8 @@ def small(replicas: int = 1, arguments: tuple[str, ...] = (), **options: Any) ->
 @contextmanager
 def uploaded(sandbox: dict[str, Any]) -> Iterator[str]:
     """Where the tiny model is in S3, as long as it is needed."""
-    s3, name = sandbox["s3"], f"test-{uuid.uuid4().hex[:8]}"
-    common = {
-        "endpoint_url": s3["endpoint_url"],
-        "region": s3["region"],
-        "access_key": s3["access_key_id"],
-        "secret_key": s3["secret_access_key"],
-        "bucket": name,
-        "create_bucket": True,
-        "prefix": "tiny",
-    }
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    common = {**sandbox_s3.upload_options(sandbox, name), "prefix": "tiny"}
     done = run_module("llmstack.serving.s3_model_upload", {**common, "src": sandbox["model"]})
     assert not done["failed"], done["msg"]
     yield f"s3://{name}/tiny"

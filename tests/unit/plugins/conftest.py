@@ -19,6 +19,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
+
+RunModule = Callable[..., dict[str, Any]]
 
 PLURALS = {
     "clusterpolicies": "ClusterPolicy",
@@ -232,6 +235,31 @@ def api() -> Iterator[Api]:
     yield state
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def run_module(api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunModule:
+    """Runs a module against the server; returns what it prints, with the warnings as texts."""
+    warnings: list[str] = []
+    # ansible-core keeps warnings for the life of a process.
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda self, text: warnings.append(text))
+
+    def call(module: Any, check: bool = False, **params: Any) -> dict[str, Any]:
+        args = {
+            "host": api.url,
+            "api_key": "token-of-the-tests",
+            "_ansible_check_mode": check,
+            "_ansible_remote_tmp": "/tmp",
+            "_ansible_keep_remote_files": False,
+            **params,
+        }
+        with patch_module_args(args), pytest.raises(SystemExit):
+            module.main()
+        result = {**json.loads(capsys.readouterr().out), "warnings": list(warnings)}
+        warnings.clear()
+        return result
+
+    return call
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.llmstack.serving.plugins.modules import apply
 
@@ -31,28 +31,8 @@ NAMESPACE_PATH = "/api/v1/namespaces/models"
 
 
 @pytest.fixture
-def run(api: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the module against the server; returns what it prints, with the warnings as texts."""
-    warnings: list[str] = []
-    # ansible-core keeps warnings for the life of a process.
-    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda self, text: warnings.append(text))
-
-    def call(check: bool = False, **params: Any) -> dict[str, Any]:
-        args = {
-            "host": api.url,
-            "api_key": "token-of-the-tests",
-            "_ansible_check_mode": check,
-            "_ansible_remote_tmp": "/tmp",
-            "_ansible_keep_remote_files": False,
-            **params,
-        }
-        with patch_module_args(args), pytest.raises(SystemExit):
-            apply.main()
-        result = {**json.loads(capsys.readouterr().out), "warnings": list(warnings)}
-        warnings.clear()
-        return result
-
-    return call
+def run(run_module: Any) -> Any:
+    return functools.partial(run_module, apply)
 
 
 def actions(result: dict[str, Any]) -> list[str]:

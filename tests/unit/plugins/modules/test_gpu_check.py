@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_smoke_run
 from ansible_collections.llmstack.serving.plugins.modules import gpu_check
@@ -21,21 +19,14 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def run(api: Any, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(api: Any, run_module: Any) -> Run:
     api.served_groups["node.k8s.io/v1"] = [{"name": "runtimeclasses", "kind": "RuntimeClass", "namespaced": False}]
 
     def call(check: bool = False, **params: Any) -> dict[str, Any]:
-        args = {
-            "host": api.url,
-            "api_key": "token-of-the-tests",
-            "_ansible_check_mode": check,
-            "_ansible_remote_tmp": "/tmp",
-            "_ansible_keep_remote_files": False,
-            **params,
-        }
-        with patch_module_args(args), pytest.raises(SystemExit):
-            gpu_check.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        result: dict[str, Any] = run_module(gpu_check, check=check, **params)
+        # Returned only where there are some, as by Ansible: a test compares what is returned with the documentation.
+        if not result["warnings"]:
+            del result["warnings"]
         return result
 
     return call

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import http.server
 import ipaddress
-import json
 import ssl
 import threading
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,25 +26,9 @@ SERVICE = {"name": "llama", "namespace": "models", "model_format": "vLLM", "stor
 
 
 @pytest.fixture
-def run(api: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the module against the server; returns what it prints, with the warnings as texts."""
-    warnings: list[str] = []
-    # ansible-core keeps warnings for the life of a process.
-    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda self, text: warnings.append(text))
-
+def run(run_module: Any) -> Any:
     def call(check: bool = False, **params: Any) -> dict[str, Any]:
-        args = {
-            "host": api.url,
-            "api_key": "token-of-the-tests",
-            "_ansible_check_mode": check,
-            "_ansible_remote_tmp": "/tmp",
-            "_ansible_keep_remote_files": False,
-            **SERVICE,
-            **params,
-        }
-        with patch_module_args(args), pytest.raises(SystemExit):
-            inferenceservice.main()
-        return {**json.loads(capsys.readouterr().out), "warnings": list(warnings)}
+        return run_module(inferenceservice, check=check, **{**SERVICE, **params})
 
     return call
 
