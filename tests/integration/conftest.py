@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.kube import Cluster
+from sandbox.kube import Cluster, wait_until
 from tools import checkout
 from tools.playbook import ansible_playbook
 
@@ -59,9 +59,14 @@ def kserve(stack: subprocess.CompletedProcess[str]) -> None:
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """A fresh namespace, gone after the test."""
+    """A fresh namespace with its default ServiceAccount, gone after the test."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    # A controller makes it some time later; pods and tokens are refused before.
+    wait_until(
+        f"The default ServiceAccount of {name}",
+        lambda: cluster.get(f"/api/v1/namespaces/{name}/serviceaccounts/default"),
+    )
     yield name
     cluster.request("DELETE", f"/api/v1/namespaces/{name}")
 

@@ -49,9 +49,6 @@ def reader(sandbox: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: 
         }
     )
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
-    )
     status, answer = cluster.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token", request)
     assert status == 201, answer
     content = json.loads(Path(sandbox["kubeconfig"]).read_text())
