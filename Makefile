@@ -7,7 +7,7 @@
 #   ARGS="..."                for the one tool behind a target: ansible-playbook (site), pytest (test*), a bench (bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv site test test-fast test-long unit lint sanity sandbox bench status down clean lock
+.PHONY: help venv site test test-fast test-long unit unit-timed lint sanity sandbox bench status down clean lock
 # Recipes of one make run share .venv and the sandbox: keep them in order.
 .NOTPARALLEL:
 
@@ -30,15 +30,17 @@ help: ## show this list
 site: sandbox ## the whole stack on a sandbox cluster: install, deploy a model, ask it something
 	@$(RUN) $(BIN)/python -m tools.run_site $(ARGS)
 
-test: lint sanity unit sandbox ## all tests but the long ones (15 min warm)
+test: lint sanity unit unit-timed sandbox ## all tests but the long ones (15 min warm)
 	@$(RUN) $(BIN)/pytest -m "not long" -n auto tests/integration/s3 $(ARGS) || $(NONE_CHOSEN)
 	@$(RUN) $(BIN)/pytest -m "not long" --durations=20 --ignore=tests/integration/s3 tests/integration $(ARGS) || $(NONE_CHOSEN)
 
-test-fast: lint unit ## linters and unit tests (2 min, no cluster)
+test-fast: lint unit ## linters and unit tests but those that measure time (2 min, no cluster)
 
-# The tests share the cores, but for those that measure time.
 unit: venv ## unit tests alone (1 min, no cluster)
 	@$(RUN) $(BIN)/pytest -m "not long and not quiet" -n auto --dist loadfile tests/unit $(ARGS) || $(NONE_CHOSEN)
+
+# They have the cores to themselves.
+unit-timed: venv ## unit tests that measure time (45 s, no cluster)
 	@$(RUN) $(BIN)/pytest -m "not long and quiet" tests/unit $(ARGS) || $(NONE_CHOSEN)
 
 test-long: sandbox ## the tests that take very long (kills, rebuilds, other versions)
