@@ -127,7 +127,8 @@ def test_check_mode_says_what_would_be_installed_and_writes_nothing(parts: None,
 def test_after_the_role_every_controller_runs_and_the_second_run_changes_nothing(
     knative: None, cluster: Cluster, audit: Audit
 ) -> None:
-    deployments = cluster.get("/apis/apps/v1/namespaces/knative-serving/deployments")["items"]
+    label = "app.kubernetes.io%2Fname%3Dknative-serving"
+    deployments = cluster.get(f"/apis/apps/v1/namespaces/knative-serving/deployments?labelSelector={label}")["items"]
     available = {item["metadata"]["name"]: item["status"].get("availableReplicas") for item in deployments}
     controllers = ("activator", "autoscaler", "controller", "webhook")
     layer = ("net-gateway-api-controller", "net-gateway-api-webhook")
@@ -148,9 +149,17 @@ def test_kserve_s_controller_has_started_after_knative_s_kinds_were_there(knativ
 
 
 def test_a_knative_service_is_refused_what_knative_refuses(knative: None, cluster: Cluster) -> None:
-    bad = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "bad"}, "spec": {}}
+    container = {"image": "none", "ports": [{"containerPort": 8080, "name": "http"}]}
+    bad = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": "bad"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
     status, answer = cluster.request("POST", f"{SERVICES}?dryRun=All", bad)
-    assert (status, "webhook.serving.knative.dev" in answer["message"]) == (400, True), answer
+    assert status == 400
+    assert "validation.webhook.serving.knative.dev" in answer["message"]
+    assert "Name must be empty, or one of: 'h2c', 'http1'" in answer["message"]
 
 
 def test_an_inference_service_becomes_a_knative_service_that_answers(serve: Serve, cluster: Cluster) -> None:
