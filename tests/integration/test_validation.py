@@ -86,6 +86,11 @@ BROKEN: dict[str, dict[str, Any]] = {
     ),
     "autoscaling": service("autoscaling", {"serving.kserve.io/autoscalerClass": "hpa"}, maxReplicas=2),
     "drain": service("drain", container={"lifecycle": {}}),
+    # KServe's Service sends to the first port of the container.
+    "endpoint_service": service(
+        "endpoint-service",
+        container={"ports": [{"containerPort": 9, "name": "nobody"}, {"containerPort": PORT, "name": "http"}]},
+    ),
     # KServe makes no route for it.
     "endpoint_gateway": service("endpoint-gateway", labels={"networking.kserve.io/visibility": "cluster-local"}),
 }
@@ -278,6 +283,37 @@ def test_a_component_without_pods_is_red(look: Look, cluster: Cluster, space: st
 def test_a_cluster_out_of_the_tested_range_is_red(look: Look) -> None:
     tested = {"gateway_api": {"version": "v0.0.1", "kubernetes": {"maximum": "1.20"}}}
     assert set(seen(look(tested_versions=tested), "fail", "warn")) == {"versions"}
+
+
+MONITORS = "/apis/monitoring.coreos.com/v1/namespaces/monitoring"
+
+
+def test_an_alert_that_fires_is_red(look: Look, cluster: Cluster) -> None:
+    labels = cluster.get(f"{MONITORS}/prometheusrules/llmstack-serving")["metadata"]["labels"]
+    rule = {"alert": "Planted", "expr": "vector(1)", "labels": {"severity": "critical"}}
+    manifest = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "planted", "labels": labels},
+        "spec": {"groups": [{"name": "planted", "rules": [rule]}]},
+    }
+    create(cluster, f"{MONITORS}/prometheusrules", manifest)
+    try:
+        report = settled(look, "well", "alerts")
+    finally:
+        cluster.request("DELETE", f"{MONITORS}/prometheusrules/planted")
+    assert set(seen(report, "fail", "warn")) == {"alerts"}
+    [finding] = [check for check in report["checks"] if check["id"] == "alerts"]
+    assert any("Planted (critical)" in line for line in finding["evidence"])
+
+
+def test_a_monitor_that_misses_the_pods_is_red(look: Look, cluster: Cluster) -> None:
+    path = f"{MONITORS}/podmonitors/llmstack-engines"
+    selector = cluster.get(path)["spec"]["selector"]
+    other = {"matchExpressions": [{"key": "nobody", "operator": "Exists"}]}
+    with patched(cluster, path, {"spec": {"selector": other}}, {"spec": {"selector": selector}}):
+        report = settled(look, "well", "monitoring")
+    assert set(seen(report, "fail", "warn")) == {"monitoring"}
 
 
 def test_what_is_required_may_not_be_skipped(look: Look) -> None:
