@@ -29,7 +29,9 @@ def roles_of(playbook: str) -> list[str]:
 
 
 INSTALLED = [role for playbook in ("install.yml", "deploy.yml") for role in roles_of(playbook)]
-REMOVED = [role for role in roles_of("uninstall.yml") if role not in ("preflight", "operations")]
+# They do nothing unless they are asked to: test_knative, test_envoy_gateway.
+OFF = ("envoy_gateway", "knative")
+REMOVED = [role for role in roles_of("uninstall.yml") if role not in ("preflight", "operations", *OFF)]
 
 
 def quiet(done: Any) -> dict[str, int]:

@@ -28,7 +28,7 @@ PASSING = re.compile(r"^(Event|EndpointSlice|Endpoints|Lease|PodMetrics|NodeMetr
 STAYS = {
     r"CustomResourceDefinition .*": "with one goes every object of its kind, whoever made it",
     r"APIService v\w+\..*": "the API server makes one for each group of a CRD",
-    r"Namespace (cert-manager|istio-system|kserve|model-serving)": "others may have objects there",
+    r"Namespace (cert-manager|istio-system|knative-serving|kserve|model-serving)": "others may have objects there",
     r"(ServiceAccount .*/default|ConfigMap .*/kube-root-ca\.crt)": "Kubernetes puts them into every namespace",
     r"ConfigMap \S+/istio-ca-root-cert": "istiod puts it into every namespace",
     r"(Secret|ConfigMap) cert-manager/cert-manager-\S+": "cert-manager's own CA, which it makes itself",

@@ -643,6 +643,226 @@ def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
     }
 
 
+# As knative.dev/serving config/core and net-gateway-api have them, without what does not matter here.
+KNATIVE = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: knative-serving}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: knative-serving-aggregated-addressable-resolver}
+aggregationRule: {clusterRoleSelectors: []}
+rules: []
+---
+apiVersion: networking.internal.knative.dev/v1alpha1
+kind: Certificate
+metadata: {name: routing-serving-certs, namespace: knative-serving}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: certificates.networking.internal.knative.dev}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: config-domain, namespace: knative-serving}
+data: {_example: "template {{.Name}}"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: config-network, namespace: knative-serving}
+data: {_example: ""}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: config-autoscaler, namespace: knative-serving}
+data: {_example: ""}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: config-deployment, namespace: knative-serving}
+data: {queue-sidecar-image: "registry.example.com/knative/knative.dev/serving/cmd/queue@sha256:ab"}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: webhook, namespace: knative-serving}
+spec: {minReplicas: 1, maxReplicas: 5, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: webhook}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: webhook-pdb, namespace: knative-serving}
+spec: {minAvailable: 80%}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: webhook, namespace: knative-serving}
+spec: {template: {spec: {containers: [{name: webhook, image: "registry.example.com/knative/cmd/webhook@sha256:cd"}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: controller, namespace: knative-serving}
+spec: {template: {spec: {containers: [{name: controller, resources: {requests: {cpu: 100m}}}, {name: second}]}}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: webhook.serving.knative.dev}
+webhooks: [{name: webhook.serving.knative.dev, failurePolicy: Fail, rules: [{apiGroups: [serving.knative.dev]}]}]
+"""
+NETWORKING = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: config-gateway, namespace: knative-serving}
+data: {_example: ""}
+"""
+
+
+@pytest.fixture(scope="module")
+def knative(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The objects of each case, by kind and name."""
+    folder: Path = tmp_path_factory.mktemp("knative")
+    registry = load(ROOT / "roles/versions/vars/main.yml")["versions_table"]["knative"]["images"]["registry"]
+    (folder / "serving-core.yaml").write_text(KNATIVE.replace("registry.example.com/knative", registry))
+    (folder / "networking.yaml").write_text(NETWORKING)
+    manifests = {
+        "knative_manifest": str(folder / "serving-core.yaml"),
+        "knative_networking_manifest": str(folder / "networking.yaml"),
+    }
+    changed = {
+        "knative_image_registry": "mirror.example.com/knative",
+        "knative_replicas": 6,
+        "knative_config": {"config-autoscaler": {"enable-scale-to-zero": False, "stable-window": "90s"}},
+        "knative_resources": {"controller": {"limits": {"memory": "2Gi"}}},
+        "knative_patches": {"PodDisruptionBudget/webhook-pdb": {"spec": {"minAvailable": 1}}},
+        "llmstack_domain": "models.example.com",
+        "gateway_class_name": "gke",
+    }
+    kourier = {"knative_ingress_class": "kourier.ingress.networking.knative.dev"}
+    cases: dict[str, dict[str, Any]] = {
+        "as-shipped": {},
+        "changed": changed,
+        "kourier": kourier,
+        "gone": {"knative_state": "absent"},
+        "all-gone": {"knative_state": "absent", "knative_remove_crds": True},
+    }
+    found = evaluate_cases(folder, {name: {**manifests, **case} for name, case in cases.items()}, "__knative_objects")
+    return {
+        name: {f"{item['kind']}/{item['metadata']['name']}": item for item in items} for name, items in found.items()
+    }
+
+
+def test_knative_s_kinds_are_defined_before_they_are_used(knative: dict[str, Any]) -> None:
+    kinds = [name.partition("/")[0] for name in knative["as-shipped"]]
+    assert kinds[:2] == ["Namespace", "CustomResourceDefinition"]
+    assert "Certificate" in kinds[2:]
+
+
+def test_knative_s_objects_are_left_what_their_controllers_write(knative: dict[str, Any]) -> None:
+    """Described by two, a field would be a conflict in the second run."""
+    objects = knative["as-shipped"]
+    assert "rules" not in objects["ClusterRole/knative-serving-aggregated-addressable-resolver"]
+    [webhook] = objects["MutatingWebhookConfiguration/webhook.serving.knative.dev"]["webhooks"]
+    assert webhook == {"name": "webhook.serving.knative.dev", "failurePolicy": "Fail"}
+    assert "replicas" not in objects["Deployment/webhook"]["spec"], "is scaled by its HorizontalPodAutoscaler"
+
+
+def test_knative_routes_through_the_gateway_of_the_stack(knative: dict[str, Any], made: dict[str, Any]) -> None:
+    objects = knative["as-shipped"]
+    [outside] = yaml.safe_load(objects["ConfigMap/config-gateway"]["data"]["external-gateways"])
+    gateway = next(item for item in made["dev"]["gateway"] if item["kind"] == "Gateway")
+    name = f"{gateway['metadata']['namespace']}/{gateway['metadata']['name']}"
+    assert (outside["gateway"], outside["class"]) == (name, gateway["spec"]["gatewayClassName"])
+    assert outside["service"] == f"{name}-istio", "as istiod calls it"
+    [inside] = yaml.safe_load(objects["ConfigMap/config-gateway"]["data"]["local-gateways"])
+    own = objects["Gateway/knative-local-gateway"]
+    assert inside["gateway"] == f"{own['metadata']['namespace']}/{own['metadata']['name']}"
+    assert own["metadata"]["annotations"] == {"networking.istio.io/service-type": "ClusterIP"}
+    network = objects["ConfigMap/config-network"]["data"]
+    assert network["ingress-class"] == "gateway-api.ingress.networking.knative.dev"
+    assert network["domain-template"] == "{{.Name}}-{{.Namespace}}.{{.Domain}}"
+
+
+def test_what_upstream_says_of_knative_can_be_changed(knative: dict[str, Any]) -> None:
+    objects = knative["changed"]
+    queue = objects["ConfigMap/config-deployment"]["data"]["queue-sidecar-image"]
+    assert queue == "mirror.example.com/knative/knative.dev/serving/cmd/queue@sha256:ab"
+    [webhook] = objects["Deployment/webhook"]["spec"]["template"]["spec"]["containers"]
+    assert webhook["image"] == "mirror.example.com/knative/cmd/webhook@sha256:cd"
+    assert objects["ConfigMap/config-autoscaler"]["data"] == {
+        "_example": "",
+        "enable-scale-to-zero": "false",
+        "stable-window": "90s",
+    }
+    assert objects["ConfigMap/config-domain"]["data"] == {"_example": "template {{.Name}}", "models.example.com": ""}
+    autoscaler = objects["HorizontalPodAutoscaler/webhook"]["spec"]
+    assert (autoscaler["minReplicas"], autoscaler["maxReplicas"]) == (6, 6)
+    controller = objects["Deployment/controller"]["spec"]
+    assert controller["replicas"] == 6
+    assert controller["template"]["spec"]["containers"] == [
+        {"name": "controller", "resources": {"limits": {"memory": "2Gi"}}},
+        {"name": "second"},
+    ]
+    assert objects["PodDisruptionBudget/webhook-pdb"]["spec"]["minAvailable"] == 1
+    assert objects["Gateway/knative-local-gateway"]["spec"]["gatewayClassName"] == "gke"
+
+
+def test_another_networking_layer_gets_no_gateway_of_the_gateway_api(knative: dict[str, Any]) -> None:
+    objects = knative["kourier"]
+    assert not [name for name in objects if name.startswith("Gateway/")]
+    assert objects["ConfigMap/config-network"]["data"]["ingress-class"].startswith("kourier.")
+
+
+def test_of_knative_the_namespace_stays_and_the_crds_unless_asked_for(knative: dict[str, Any]) -> None:
+    kinds = {case: {name.partition("/")[0] for name in knative[case]} for case in ("gone", "all-gone")}
+    assert {"Deployment", "Certificate", "Gateway"} <= kinds["gone"]
+    assert not {"Namespace", "CustomResourceDefinition"} & kinds["gone"]
+    assert kinds["all-gone"] - kinds["gone"] == {"CustomResourceDefinition"}
+    assert next(iter(knative["all-gone"])).startswith("CustomResourceDefinition/"), "is removed last"
+
+
+KNATIVE_MODES: dict[str, dict[str, Any]] = {
+    "as-shipped": {},
+    "knative": {"llmstack_deployment_mode": "Knative"},
+    "beside": {"knative_install": True},
+}
+
+
+def test_one_variable_says_whether_there_is_a_knative_and_who_uses_it(tmp_path: Path) -> None:
+    expression = (
+        "{'installs': knative_install | bool, 'mode': __kserve_values.kserve.controller.deploymentMode,"
+        " 'looks': __preflight_namespaces, 'asks': __preflight_components | list}"
+    )
+    found = evaluate_cases(tmp_path, KNATIVE_MODES, expression)
+    assert {name: (case["installs"], case["mode"]) for name, case in found.items()} == {
+        "as-shipped": (False, "Standard"),
+        "knative": (True, "Knative"),
+        "beside": (True, "Standard"),
+    }
+    for case in found.values():
+        assert ("knative-serving" in case["looks"]) == case["installs"]
+        assert ("knative" in case["asks"]) == case["installs"], "its range of Kubernetes versions counts if it is used"
+        assert "istio" in case["asks"]
+
+
+UNAWARE: dict[str, dict[str, Any]] = {
+    "older": {"pods": ["2026-01-01T10:00:00Z"], "crds": ["2026-01-01T10:00:01Z"]},
+    "newer": {"pods": ["2026-01-01T10:00:02Z"], "crds": ["2026-01-01T10:00:01Z"]},
+    "no_kserve": {"pods": [], "crds": ["2026-01-01T10:00:01Z"]},
+    "check_mode": {"pods": ["2026-01-01T10:00:00Z"], "crds": []},
+}
+
+
+def test_kserve_is_restarted_if_it_started_before_knative_was_there(tmp_path: Path) -> None:
+    def found(times: list[str]) -> dict[str, Any]:
+        return {"resources": [{"metadata": {"creationTimestamp": time}} for time in times]}
+
+    cases = {
+        name: {"__knative_kserve_pods": found(case["pods"]), "__knative_crd": found(case["crds"])}
+        for name, case in UNAWARE.items()
+    }
+    unaware = evaluate_cases(tmp_path, cases, "__knative_unaware | length > 0")
+    assert unaware == {"older": True, "newer": False, "no_kserve": False, "check_mode": False}
+
+
 PROFILED: dict[str, dict[str, Any]] = {
     "plain": {"__gpu_operator": {"cloud": None}},
     "shared": {
