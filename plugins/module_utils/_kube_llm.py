@@ -133,12 +133,16 @@ class Gateway:
             if rest.startswith("svc"):
                 return namespace, name, port
         # As Istio and the Gateway API's conformance name it (gateway-api GEP-1762).
+        label, where = f"gateway.networking.k8s.io/gateway-name={self.ref.name}", self.ref.namespace
+        if self.controller == ENVOY_GATEWAY:
+            # Its proxies lie in the namespace of their controller (envoyproxy/gateway internal/infrastructure/kubernetes).
+            owner = "gateway.envoyproxy.io/owning-gateway"
+            label, where = f"{owner}-name={self.ref.name},{owner}-namespace={self.ref.namespace}", None
         try:
-            label = f"gateway.networking.k8s.io/gateway-name={self.ref.name}"
-            found = self._kube.list("v1", "Service", self.ref.namespace, labels=label)[0]
+            found = [each["metadata"] for each in self._kube.list("v1", "Service", where, labels=label)[0]]
         except errors.KubeError:
             return None
-        return (str(self.ref.namespace), found[0]["metadata"]["name"], port) if found else None
+        return (found[0]["namespace"], found[0]["name"], port) if found else None
 
 
 def room(kube: Kube, manifest: dict[str, Any]) -> list[str]:
