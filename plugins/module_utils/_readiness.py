@@ -280,15 +280,11 @@ def inference_service(
         for role in _workloads_of(component, spec):
             if expected and expected not in (template_hash(workload) for workload in own if _is(role, workload)):
                 return progressing(_not_seen(role, model))
-    least = (spec.get("predictor") or {}).get("minReplicas") or 0
+    least = (spec.get("predictor") or {}).get("minReplicas")
     for workload in own:
         # Scaling changes no pod and so no hash.
-        if (
-            _is("predictor", workload)
-            and workload.get("kind") == "Deployment"
-            and workload["spec"].get("replicas", 1) < least
-        ):
-            return progressing(f"Deployment {workload['metadata']['name']} is not scaled to {least} yet")
+        if least is not None and _is("predictor", workload) and not _scaled_to(least, workload):
+            return progressing(f"{workload.get('kind')} {workload['metadata']['name']} is not scaled to {least} yet")
         verdict = _knative_service(workload) if workload.get("kind") == "Service" else _deployment(workload)
         if verdict.state != "ready":
             return Verdict(verdict.state, f"{workload.get('kind')} {workload['metadata']['name']}: {verdict.reason}")
@@ -306,6 +302,15 @@ def inference_service(
     if model.get("transitionStatus") not in ("UpToDate", None, ""):
         return progressing(f"model: {model['transitionStatus']}")
     return READY
+
+
+def _scaled_to(least: int, workload: dict[str, Any]) -> bool:
+    if workload.get("kind") == "Deployment":
+        return bool(workload["spec"].get("replicas", 1) >= least)
+    # Of a Knative Service it is a part of the revision: KServe pkg/controller/v1alpha1/utils SetAutoScalingAnnotations.
+    metadata = workload["spec"]["template"].get("metadata") or {}
+    said = (metadata.get("annotations") or {}).get("autoscaling.knative.dev/min-scale")
+    return said in (None, str(least))
 
 
 def _knative_service(manifest: dict[str, Any]) -> Verdict:

@@ -366,6 +366,16 @@ def test_knative_revision_of_this_change_must_be_the_ready_one() -> None:
     assert inference_service(service("new"), [knative("old", "r1", "r1")]).state == "progressing"
 
 
+def test_knative_revision_must_have_the_least_number_of_replicas_that_was_asked_for() -> None:
+    asked, workload = service("new"), knative("new", "r2", "r2")
+    asked["spec"]["predictor"]["minReplicas"] = 2
+    annotations = workload["spec"]["template"]["metadata"]["annotations"]
+    annotations["autoscaling.knative.dev/min-scale"] = "1"
+    assert inference_service(asked, [workload]).reason == "Service x-predictor is not scaled to 2 yet"
+    annotations["autoscaling.knative.dev/min-scale"] = "2"
+    assert inference_service(asked, [workload]) == READY
+
+
 def test_service_in_deletion_is_not_ready() -> None:
     going = service()
     going["metadata"]["deletionTimestamp"] = "now"
