@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tools import checkout
+from tools.playbook import ansible_playbook
 
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -148,8 +149,39 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        # A single tag must not lead around a confirmation.
+        # A single tag must not lead around a confirmation or a question.
         assert task["tags"] in ([role], [role, "always"])
+
+
+@pytest.mark.parametrize("playbook", sorted(set(PLAYBOOKS) - {"preflight.yml"}))
+def test_a_playbook_looks_for_misspelt_variables_before_all_else(playbook: str) -> None:
+    first = plays(playbook)[0]["tasks"][0]
+    assert first["ansible.builtin.import_role"] == {"name": "llmstack.serving.preflight", "tasks_from": "variables"}
+    assert first["tags"] == ["preflight", "always"]
+
+
+# No cluster answers there, so what goes on ends with another sentence.
+NOWHERE = ("-i", "inventories/dev")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["install.yml"], ["deploy.yml"], ["validate.yml"], ["site.yml", "--tags", "kserve"]], ids=" ".join
+)
+def test_a_misspelt_variable_stops_a_playbook_at_its_first_task(arguments: list[str], tmp_path: Path) -> None:
+    playbook, *tags = arguments
+    variables = json.dumps({"kserve_domian": "x", "llmstack_model": []})
+    done = ansible_playbook(*NOWHERE, f"playbooks/{playbook}", *tags, "-e", variables, HOME=str(tmp_path))
+    assert done.returncode != 0
+    for wrong, right in (("kserve_domian", "kserve_domain"), ("llmstack_model", "llmstack_models")):
+        assert f"The variable {wrong} does not exist: did you mean {right}? Nothing was changed." in done.stdout
+    assert re.findall(r"^TASK \[.* : (.*)\]", done.stdout, re.M)[-1] == "Name the variables that no role reads"
+
+
+def test_a_site_looks_for_misspelt_variables_once(tmp_path: Path) -> None:
+    done = ansible_playbook(*NOWHERE, "playbooks/site.yml", "--tags", "none", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    looks = done.stdout.split("TASK [llmstack.serving.preflight : Name the variables that no role reads]")[1:]
+    assert ["skipping:" in look.partition("TASK [")[0] for look in looks] == [False, True, True]
 
 
 def test_uninstalling_is_installing_backwards() -> None:
