@@ -96,8 +96,8 @@ def test_links_lead_to_files(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_readme_names_all_content_and_nothing_else() -> None:
-    text = (checkout.ROOT / "README.md").read_text()
+def test_a_page_names_all_content_and_nothing_else() -> None:
+    text = (checkout.ROOT / "docs" / "content.md").read_text()
     modules = {path.stem for path in (checkout.ROOT / "plugins" / "modules").glob("*.py")}
     assert set(re.findall(r"`llmstack\.serving\.(\w+)`", text)) == modules
     playbooks = {path.name for path in (checkout.ROOT / "playbooks").glob("*.yml")}
@@ -105,6 +105,14 @@ def test_the_readme_names_all_content_and_nothing_else() -> None:
     roles = {path.name for path in (checkout.ROOT / "roles").iterdir() if path.is_dir()}
     table = text.partition("| Role |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == roles
+
+
+def test_the_readme_is_two_screens_and_names_every_playbook() -> None:
+    text = (checkout.ROOT / "README.md").read_text()
+    # The numbers are as many as there are benches.
+    assert len(text.partition("## Numbers")[0].splitlines()) <= 80
+    playbooks = {path.name for path in (checkout.ROOT / "playbooks").glob("*.yml")}
+    assert set(re.findall(r"(\w+\.yml)\b", text)) == playbooks
 
 
 def test_every_make_target_in_the_text_exists() -> None:
