@@ -619,6 +619,11 @@ ASKED: dict[str, dict[str, Any]] = {
     "as-shipped": {},
     "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1},
     "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
+    "mirrored": {
+        "llmstack_chart_mirror": "mirror.example.com/team/",
+        "gpu_operator_mode": "operator",
+        "llmd_install": False,
+    },
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
 }
 
@@ -653,26 +658,9 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime")
+    names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime", "charts")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
-
-
-MIRRORS: dict[str, dict[str, Any]] = {
-    "oci": {"helm_release_chart_ref": "oci://quay.io/jetstack/charts/cert-manager"},
-    "file": {"helm_release_chart_ref": "https://helm.ngc.nvidia.com/nvidia/charts/gpu-operator-v26.7.0.tgz"},
-}
-
-
-def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
-    mirror = {"llmstack_chart_mirror": "mirror.example.com/team/"}
-    cases = {name: {**variables, **mirror} for name, variables in MIRRORS.items()}
-    cases["none"] = MIRRORS["file"]
-    assert evaluate_cases(tmp_path, cases, "__helm_release_mirrored_ref") == {
-        "oci": "oci://mirror.example.com/team/jetstack/charts/cert-manager",
-        "file": "oci://mirror.example.com/team/nvidia/gpu-operator",
-        "none": MIRRORS["file"]["helm_release_chart_ref"],
-    }
 
 
 PROFILED: dict[str, dict[str, Any]] = {
@@ -739,6 +727,22 @@ def test_preflight_looks_for_the_releases_that_the_roles_make(asked: dict[str, A
     named = {entry["release"] for entry in asked["as-shipped"]["installs"]}
     named |= {entry["release"].partition("/")[2] for entry in asked["as-shipped"]["crds"] if "release" in entry}
     assert named <= releases
+
+
+def test_preflight_looks_for_every_chart_that_is_to_be_installed_where_helm_will(asked: dict[str, Any]) -> None:
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    charts = {
+        f"{reference.removeprefix('oci://')}:{component['version']}"
+        for component in table.values()
+        for reference in component.get("charts", {}).values()
+        if reference.startswith("oci://")
+    }
+    assert set(yaml.safe_load(asked["as-shipped"]["charts"])) == charts
+    mirrored = yaml.safe_load(asked["mirrored"]["charts"])
+    assert f"mirror.example.com/team/nvidia/gpu-operator:{table['gpu_operator']['version']}" in mirrored
+    assert all(chart.startswith("mirror.example.com/team/") for chart in mirrored)
+    assert not [chart for chart in mirrored if "llmisvc" in chart]
+    assert not [chart for chart in yaml.safe_load(asked["elsewhere"]["charts"]) if "kserve/charts/kserve-crd" in chart]
 
 
 def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, Any]) -> None:
