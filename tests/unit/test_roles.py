@@ -195,6 +195,28 @@ def test_uninstalling_is_installing_backwards() -> None:
     assert steps("uninstall.yml") == steps("install.yml", "deploy.yml")[::-1]
 
 
+# Components that are installed by a role of another name.
+INSTALLED_BY = {
+    "gateway_api": "gateway",
+    "gateway_api_inference_extension": "llmd",
+    "kube_prometheus_stack": "monitoring",
+    "llm_d": "llmd",
+    "vllm": "vllm_runtime",
+}
+
+
+def test_what_a_component_needs_is_installed_before_it() -> None:
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    steps = [task for name in ("install.yml", "deploy.yml") for task in plays(name)[0]["tasks"]]
+    order = [task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.") for task in steps]
+    needs = [(name, needed) for name, component in table.items() for needed in component.get("needs", [])]
+    assert len(needs) >= 8
+    for name, needed in needs:
+        assert needed in table
+        role, earlier = INSTALLED_BY.get(name, name), INSTALLED_BY.get(needed, needed)
+        assert role == earlier or order.index(earlier) < order.index(role), f"{name} needs {needed}"
+
+
 def test_all_plays_take_their_credentials_alike() -> None:
     """Ansible has no place for module_defaults that several playbooks share."""
     converge = load(ROOT / "extensions" / "molecule" / "converge.yml")
