@@ -36,12 +36,14 @@ def writes(events: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def ansible_playbook(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs ansible-playbook of .venv in the checkout; the caller judges the result."""
+def ansible_playbook(
+    *arguments: str | Path, folder: Path = checkout.ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs ansible-playbook of .venv in the checkout, or in another one; the caller judges the result."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_"))}
     variables |= {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(checkout.ROOT / ".cache" / "ansible"), **environment}
     command = [str(BIN / "ansible-playbook"), *map(str, arguments)]
-    return subprocess.run(command, cwd=checkout.ROOT, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
 
 
 def recap(output: str) -> dict[str, int]:

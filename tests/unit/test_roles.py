@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tools import checkout
+from tools.playbook import ansible_playbook
 
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -148,8 +149,39 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        # A single tag must not lead around a confirmation.
+        # A single tag must not lead around a confirmation or a question.
         assert task["tags"] in ([role], [role, "always"])
+
+
+@pytest.mark.parametrize("playbook", sorted(set(PLAYBOOKS) - {"preflight.yml"}))
+def test_a_playbook_looks_for_misspelt_variables_before_all_else(playbook: str) -> None:
+    first = plays(playbook)[0]["tasks"][0]
+    assert first["ansible.builtin.import_role"] == {"name": "llmstack.serving.preflight", "tasks_from": "variables"}
+    assert first["tags"] == ["preflight", "always"]
+
+
+# No cluster answers there, so what goes on ends with another sentence.
+NOWHERE = ("-i", "inventories/dev")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["install.yml"], ["deploy.yml"], ["validate.yml"], ["site.yml", "--tags", "kserve"]], ids=" ".join
+)
+def test_a_misspelt_variable_stops_a_playbook_at_its_first_task(arguments: list[str], tmp_path: Path) -> None:
+    playbook, *tags = arguments
+    variables = json.dumps({"kserve_domian": "x", "llmstack_model": []})
+    done = ansible_playbook(*NOWHERE, f"playbooks/{playbook}", *tags, "-e", variables, HOME=str(tmp_path))
+    assert done.returncode != 0
+    for wrong, right in (("kserve_domian", "kserve_domain"), ("llmstack_model", "llmstack_models")):
+        assert f"The variable {wrong} does not exist: did you mean {right}? Nothing was changed." in done.stdout
+    assert re.findall(r"^TASK \[.* : (.*)\]", done.stdout, re.M)[-1] == "Name the variables that no role reads"
+
+
+def test_a_site_looks_for_misspelt_variables_once(tmp_path: Path) -> None:
+    done = ansible_playbook(*NOWHERE, "playbooks/site.yml", "--tags", "none", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    looks = done.stdout.split("TASK [llmstack.serving.preflight : Name the variables that no role reads]")[1:]
+    assert ["skipping:" in look.partition("TASK [")[0] for look in looks] == [False, True, True]
 
 
 def test_uninstalling_is_installing_backwards() -> None:
@@ -161,6 +193,28 @@ def test_uninstalling_is_installing_backwards() -> None:
         return [step for step in named if step[0] not in WITHOUT_STATE and step not in looks]
 
     assert steps("uninstall.yml") == steps("install.yml", "deploy.yml")[::-1]
+
+
+# Components that are installed by a role of another name.
+INSTALLED_BY = {
+    "gateway_api": "gateway",
+    "gateway_api_inference_extension": "llmd",
+    "kube_prometheus_stack": "monitoring",
+    "llm_d": "llmd",
+    "vllm": "vllm_runtime",
+}
+
+
+def test_what_a_component_needs_is_installed_before_it() -> None:
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    steps = [task for name in ("install.yml", "deploy.yml") for task in plays(name)[0]["tasks"]]
+    order = [task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.") for task in steps]
+    needs = [(name, needed) for name, component in table.items() for needed in component.get("needs", [])]
+    assert len(needs) >= 8
+    for name, needed in needs:
+        assert needed in table
+        role, earlier = INSTALLED_BY.get(name, name), INSTALLED_BY.get(needed, needed)
+        assert role == earlier or order.index(earlier) < order.index(role), f"{name} needs {needed}"
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
@@ -587,6 +641,11 @@ ASKED: dict[str, dict[str, Any]] = {
     "as-shipped": {},
     "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1},
     "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
+    "mirrored": {
+        "llmstack_chart_mirror": "mirror.example.com/team/",
+        "gpu_operator_mode": "operator",
+        "llmd_install": False,
+    },
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
 }
 
@@ -621,26 +680,9 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime")
+    names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime", "charts")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
-
-
-MIRRORS: dict[str, dict[str, Any]] = {
-    "oci": {"helm_release_chart_ref": "oci://quay.io/jetstack/charts/cert-manager"},
-    "file": {"helm_release_chart_ref": "https://helm.ngc.nvidia.com/nvidia/charts/gpu-operator-v26.7.0.tgz"},
-}
-
-
-def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
-    mirror = {"llmstack_chart_mirror": "mirror.example.com/team/"}
-    cases = {name: {**variables, **mirror} for name, variables in MIRRORS.items()}
-    cases["none"] = MIRRORS["file"]
-    assert evaluate_cases(tmp_path, cases, "__helm_release_mirrored_ref") == {
-        "oci": "oci://mirror.example.com/team/jetstack/charts/cert-manager",
-        "file": "oci://mirror.example.com/team/nvidia/gpu-operator",
-        "none": MIRRORS["file"]["helm_release_chart_ref"],
-    }
 
 
 # As knative.dev/serving config/core and net-gateway-api have them, without what does not matter here.
@@ -927,6 +969,22 @@ def test_preflight_looks_for_the_releases_that_the_roles_make(asked: dict[str, A
     named = {entry["release"] for entry in asked["as-shipped"]["installs"]}
     named |= {entry["release"].partition("/")[2] for entry in asked["as-shipped"]["crds"] if "release" in entry}
     assert named <= releases
+
+
+def test_preflight_looks_for_every_chart_that_is_to_be_installed_where_helm_will(asked: dict[str, Any]) -> None:
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    charts = {
+        f"{reference.removeprefix('oci://')}:{component['version']}"
+        for component in table.values()
+        for reference in component.get("charts", {}).values()
+        if reference.startswith("oci://")
+    }
+    assert set(yaml.safe_load(asked["as-shipped"]["charts"])) == charts
+    mirrored = yaml.safe_load(asked["mirrored"]["charts"])
+    assert f"mirror.example.com/team/nvidia/gpu-operator:{table['gpu_operator']['version']}" in mirrored
+    assert all(chart.startswith("mirror.example.com/team/") for chart in mirrored)
+    assert not [chart for chart in mirrored if "llmisvc" in chart]
+    assert not [chart for chart in yaml.safe_load(asked["elsewhere"]["charts"]) if "kserve/charts/kserve-crd" in chart]
 
 
 def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, Any]) -> None:
