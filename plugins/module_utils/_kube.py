@@ -457,24 +457,28 @@ def _with_next(read: Callable[[str], bytes]) -> Iterator[bytes]:
 def _continue(data: bytes) -> str:
     """The token of the next page, read from what stands before the items."""
     try:
-        page = json.loads(data[: data.index(_ITEMS)] + _ITEMS + b"]}")
-    except ValueError:
-        page = json.loads(data)
-    return page["metadata"].get("continue") or ""
+        metadata = json.loads(data[: data.index(_ITEMS)] + _ITEMS + b"]}")["metadata"]
+    except (ValueError, KeyError):
+        # Lists of custom resources have their keys in the order of the alphabet.
+        metadata = json.loads(data)["metadata"]
+    return metadata.get("continue") or ""
 
 
 def _decoded(data: bytes, mentioning: bytes) -> dict[str, Any]:
     """A list, without those of its items that do not contain this text if they can be told apart without decoding them."""
-    head, bracket, rest = data.partition(_ITEMS)
-    first, *others = rest.rstrip().removesuffix(b"]}").split(b"," + _ITEM)
-    texts = [first, *(_ITEM + text for text in others)]
-    kept = [text for text in texts if mentioning in text]
     page: dict[str, Any]
-    try:
-        page = json.loads(b"".join([head, bracket, b",".join(kept), b"]}"]))
-    except ValueError:
-        # Written by another program than the API server.
-        page = json.loads(data)
+    head, bracket, rest = data.partition(_ITEMS)
+    rest = rest.rstrip()
+    if mentioning and rest.endswith(b"]}"):
+        first, *others = rest.removesuffix(b"]}").split(b"," + _ITEM)
+        kept = [text for text in (first, *(_ITEM + text for text in others)) if mentioning in text]
+        try:
+            page = json.loads(b"".join([head, bracket, b",".join(kept), b"]}"]))
+            return page
+        except ValueError:
+            # What looks like an item's beginning was inside of one.
+            pass
+    page = json.loads(data)
     return page
 
 

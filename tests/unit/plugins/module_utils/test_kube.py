@@ -166,6 +166,22 @@ def test_the_next_page_is_asked_for_before_this_one_is_handed_out() -> None:
     assert asked == ["", "1", "2"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"kind":"PodList","apiVersion":"v1","metadata":{"continue":"abc"},"items":[{"metadata":{"name":"a"}}]}',
+        # As the API server writes lists of custom resources.
+        b'{"apiVersion":"v1","items":[{"metadata":{"name":"a"}}],"kind":"WidgetList","metadata":{"continue":"abc"}}',
+        b'{"apiVersion":"v1","items":[],"kind":"WidgetList","metadata":{"continue":"abc"}}',
+        b'{"metadata": {"continue": "abc"}, "items": null}',
+    ],
+)
+def test_the_token_of_the_next_page_is_found_wherever_it_stands(data: bytes) -> None:
+    assert _kube._continue(data) == "abc"
+    assert _kube._decoded(data, b"") == json.loads(data)
+    assert _kube._decoded(data, b"nothing")["metadata"] == {"continue": "abc"}
+
+
 def test_a_page_that_cannot_be_read_is_an_error_of_the_list(api: Any, kube: Kube) -> None:
     api.planned[("GET", COLLECTION)] = [
         (200, {"metadata": {"continue": "next"}, "items": []}),
