@@ -199,6 +199,7 @@ def test_uninstalling_is_installing_backwards() -> None:
 INSTALLED_BY = {
     "gateway_api": "gateway",
     "gateway_api_inference_extension": "llmd",
+    "knative_gateway_api": "knative",
     "kube_prometheus_stack": "monitoring",
     "llm_d": "llmd",
     "vllm": "vllm_runtime",
@@ -647,6 +648,8 @@ ASKED: dict[str, dict[str, Any]] = {
         "llmd_install": False,
     },
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
+    "by-envoy": {"llmstack_gateway_controller": "envoy_gateway"},
+    "both": {"envoy_gateway_install": True},
 }
 
 
@@ -974,12 +977,17 @@ def test_preflight_looks_for_the_releases_that_the_roles_make(asked: dict[str, A
 def test_preflight_looks_for_every_chart_that_is_to_be_installed_where_helm_will(asked: dict[str, Any]) -> None:
     table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
     charts = {
-        f"{reference.removeprefix('oci://')}:{component['version']}"
-        for component in table.values()
-        for reference in component.get("charts", {}).values()
-        if reference.startswith("oci://")
+        name: {
+            f"{reference.removeprefix('oci://')}:{component['version']}"
+            for reference in component.get("charts", {}).values()
+            if reference.startswith("oci://")
+        }
+        for name, component in table.items()
     }
-    assert set(yaml.safe_load(asked["as-shipped"]["charts"])) == charts
+    without = {"as-shipped": {"envoy_gateway"}, "by-envoy": {"istio"}, "both": set()}
+    for case, left_out in without.items():
+        expected = set().union(*(found for name, found in charts.items() if name not in left_out))
+        assert set(yaml.safe_load(asked[case]["charts"])) == expected, case
     mirrored = yaml.safe_load(asked["mirrored"]["charts"])
     assert f"mirror.example.com/team/nvidia/gpu-operator:{table['gpu_operator']['version']}" in mirrored
     assert all(chart.startswith("mirror.example.com/team/") for chart in mirrored)
