@@ -1,7 +1,7 @@
 # Copyright (c) 2026, llmstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m sandbox`: up, down, status, env, logs, kubectl."""
+"""`python -m sandbox`: up, down, status, env, logs, add, kubectl."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 
-from . import go, lifecycle
+from . import go, knative, lifecycle
 from .binaries import ON_DEMAND
 from .errors import SandboxError
 from .layout import Layout
@@ -26,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("env", help='shell variables for other tools: eval "$(python -m sandbox env)"')
     logs = commands.add_parser("logs", help="the logs of its processes, or of one of them")
     logs.add_argument("name", nargs="?", help="such as kubelet or kube-apiserver")
+    add = commands.add_parser("add", help="give it the images and manifests of a part (built when first used)")
+    add.add_argument("part", choices=["knative"])
     kubectl = commands.add_parser("kubectl", help="kubectl against it (built when first used)")
     kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
@@ -86,13 +88,17 @@ def _logs(layout: Layout, options: argparse.Namespace) -> None:
         subprocess.run(["tail", "-n", "1000" if options.name else "20", str(path)], check=False)
 
 
+def _add(layout: Layout, _options: argparse.Namespace) -> None:
+    knative.add(layout, lifecycle.endpoints(layout))
+
+
 def _kubectl(layout: Layout, options: argparse.Namespace) -> None:
     kubeconfig = str(lifecycle.endpoints(layout)["kubeconfig"])
     command = go.ensure(ON_DEMAND)["kubectl"]
     os.execve(command, ["kubectl", *options.arguments], {**os.environ, "KUBECONFIG": kubeconfig})
 
 
-_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "logs": _logs, "kubectl": _kubectl}
+_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "logs": _logs, "add": _add, "kubectl": _kubectl}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -113,7 +113,15 @@ IN_PODS = (
         (f"github.com/prometheus/common/version.Version={PROMETHEUS_VERSION.removeprefix('v')}",),
     ),
 )
-# Built when somebody first asks for them: `python -m sandbox kubectl ...`.
+# Built when somebody first asks for them: `python -m sandbox kubectl ...`, `python -m sandbox add knative`.
 ON_DEMAND = (_kubernetes("kubectl", 20),)
+KNATIVE = (
+    Binary("knative-controller", "knative", "knative.dev/serving/cmd/controller", 110),
+    Binary("knative-webhook", "knative", "knative.dev/serving/cmd/webhook", 10),
+    Binary("knative-autoscaler", "knative", "knative.dev/serving/cmd/autoscaler", 10),
+    Binary("knative-activator", "knative", "knative.dev/serving/cmd/activator", 10),
+    Binary("knative-queue", "knative", "knative.dev/serving/cmd/queue", 10),
+    Binary("net-gateway-api", "knative", "sandbox.invalid/knative/net-gateway-api", 10),
+)
 
-ALL = {binary.name: binary for binary in (*CONTROL_PLANE, *IN_PODS, *ON_DEMAND)}
+ALL = {binary.name: binary for binary in (*CONTROL_PLANE, *IN_PODS, *ON_DEMAND, *KNATIVE)}

@@ -61,16 +61,22 @@ def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path], *, 
     print(f"Making {what} ...", flush=True)
     with tempfile.TemporaryDirectory(dir=_made(cache_directory() / "tmp")) as work:
         if real_node:
-            _push_images(Registry(address), binaries, pathlib.Path(work))
+            _push_images(Registry(address), Workshop(binaries, pathlib.Path(work)))
         _push_charts(address, str(binaries["helm"]), pathlib.Path(work))
     _write_manifests(layout.manifests)
     _keep(snapshot, registry_data, layout.manifests)
     print(f"Made {what}: {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> None:
-    def layer(name: str, files: dict[str, pathlib.Path], directories: tuple[str, ...] = ()) -> pathlib.Path:
-        path = work / f"{name}.tar"
+class Workshop:
+    """Makes images of binaries, in a folder for what is on the way."""
+
+    def __init__(self, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> None:
+        self.binaries = binaries
+        self.work = work
+
+    def layer(self, name: str, files: dict[str, pathlib.Path], directories: tuple[str, ...] = ()) -> pathlib.Path:
+        path = self.work / f"{name}.tar"
         with LayerWriter(path) as writer:
             writer.directory("tmp", 0o1777)
             writer.text("etc/passwd", "root:x:0:0::/:/\nkserve:x:1000:1000::/:/\nnonroot:x:65532:65532::/:/\n")
@@ -80,9 +86,12 @@ def _push_images(registry: Registry, binaries: dict[str, pathlib.Path], work: pa
                 writer.file(target, source, 0o755)
         return path
 
-    def single(image: str, binary: str, target: str, *arguments: str, user: str = "65532:65532") -> Image:
-        return Image(image, [layer(binary, {target: binaries[binary]})], [target, *arguments], user)
+    def single(self, image: str, binary: str, target: str, *arguments: str, user: str = "65532:65532") -> Image:
+        return Image(image, [self.layer(binary, {target: self.binaries[binary]})], [target, *arguments], user)
 
+
+def _push_images(registry: Registry, workshop: Workshop) -> None:
+    layer, single, binaries, work = workshop.layer, workshop.single, workshop.binaries, workshop.work
     images = [
         single("registry.k8s.io/pause:3.10", "pause", "/pause"),
         single("registry.k8s.io/coredns/coredns:v1.14.0", "coredns", "/coredns"),
