@@ -12,11 +12,13 @@ import tempfile
 from . import go
 from .binaries import ALL, ENVOY_GATEWAY
 from .errors import SandboxError
-from .images import VERSIONS, Workshop, push_chart
+from .images import LOADER_DIRECTORY, VERSIONS, Workshop, add_libraries, envoy_binary, push_chart
 from .layout import Layout, cache_directory
-from .oci import Image, Registry
+from .oci import Image, LayerWriter, Registry
 
-TABLE = VERSIONS["envoy_gateway"]
+COMPONENT = "envoy_gateway"
+TABLE = VERSIONS[COMPONENT]
+_PATH = {"PATH": "/usr/local/bin"}
 
 
 def add(_layout: Layout, endpoints: dict[str, object]) -> None:
@@ -24,37 +26,45 @@ def add(_layout: Layout, endpoints: dict[str, object]) -> None:
     if not endpoints["real_node"]:
         raise SandboxError("The pods of Envoy Gateway need the sandbox's real node, which needs superuser.")
     binaries = go.ensure([*ENVOY_GATEWAY, ALL["helm"]])
-    address = str(endpoints["registry"])
+    address, helm = str(endpoints["registry"]), str(binaries["helm"])
     with tempfile.TemporaryDirectory(dir=cache_directory()) as folder:
         work = pathlib.Path(folder)
-        for image in images(Workshop(binaries, work)):
+        for image in (controller(Workshop(binaries, work)), proxy(Workshop(binaries, work))):
             Registry(address).push(image)
-        for chart, source in charts(work).items():
-            push_chart(address, str(binaries["helm"]), TABLE["charts"][chart], source, TABLE["version"], work)
+        source = go.module_directory("envoy-gateway", "github.com/envoyproxy/gateway") / "charts"
+        push_chart(address, helm, (COMPONENT, "crds"), source / "gateway-crds-helm", work)
+        push_chart(address, helm, (COMPONENT, COMPONENT), with_values(source / "gateway-helm", work), work)
     print(f"The sandbox has Envoy Gateway {TABLE['version']}.", flush=True)
 
 
-def images(workshop: Workshop) -> list[Image]:
-    """The controller, which is also what shuts a proxy down, and the proxy."""
-    path = {"PATH": "/usr/local/bin"}
-    controller = workshop.single(TABLE["images"]["envoy_gateway"], "envoy-gateway", "/usr/local/bin/envoy-gateway")
-    controller.environment |= path
-    proxy = workshop.envoy(TABLE["images"]["envoy_proxy"])
-    proxy.environment |= path
-    return [controller, proxy]
+def controller(workshop: Workshop) -> Image:
+    """It also runs beside each proxy, to shut it down."""
+    image = workshop.single(TABLE["images"]["envoy_gateway"], "envoy-gateway", "/usr/local/bin/envoy-gateway")
+    image.environment.update(_PATH)
+    return image
 
 
-def charts(work: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Folders of both charts by their names in the table, with what upstream's Makefile fills into the values."""
-    source = go.module_directory("envoy-gateway", "github.com/envoyproxy/gateway") / "charts"
-    made = {"crds": work / "source" / "gateway-crds-helm", "envoy_gateway": work / "source" / "gateway-helm"}
-    for folder in made.values():
-        shutil.copytree(source / folder.name, folder, copy_function=shutil.copyfile)
-        for path in [folder, *folder.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        text = (folder / "values.tmpl.yaml").read_text()
-        filled = {"GatewayImage": TABLE["images"]["envoy_gateway"], "GatewayImagePullPolicy": "IfNotPresent"}
-        for name, value in filled.items():
-            text = text.replace(f"${{{name}}}", value)
-        (folder / "values.yaml").write_text(text)
-    return made
+def proxy(workshop: Workshop) -> Image:
+    envoy = envoy_binary(workshop.work)
+    libraries = workshop.work / "envoy-libraries.tar"
+    with LayerWriter(libraries) as writer:
+        add_libraries(writer, [envoy], pathlib.Path("/"))
+    return Image(
+        TABLE["images"]["envoy_proxy"],
+        [workshop.layer("envoy", {"/usr/local/bin/envoy": envoy}), libraries],
+        ["/usr/local/bin/envoy"],
+        environment={**_PATH, "LD_LIBRARY_PATH": LOADER_DIRECTORY},
+    )
+
+
+def with_values(source: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
+    """The chart with what upstream's Makefile fills into its values."""
+    folder = work / "filled" / source.name
+    # Module folders are read-only.
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    text = (folder / "values.tmpl.yaml").read_text()
+    for name, value in {"GatewayImage": TABLE["images"][COMPONENT], "GatewayImagePullPolicy": "IfNotPresent"}.items():
+        text = text.replace(f"${{{name}}}", value)
+    (folder / "values.yaml").write_text(text)
+    return folder

