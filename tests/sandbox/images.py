@@ -53,6 +53,7 @@ def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path], *, 
     snapshot = _snapshot(binaries)
     registry_data = layout.registry / "docker"
     if (snapshot / "complete").exists():
+        (snapshot / "complete").touch()
         _copy(snapshot / "docker", registry_data)
         _copy(snapshot / "manifests", layout.manifests)
         return
@@ -359,6 +360,14 @@ def _keep(snapshot: pathlib.Path, registry_data: pathlib.Path, manifests: pathli
     (work / "complete").touch()
     shutil.rmtree(snapshot, ignore_errors=True)
     work.rename(snapshot)
+    forget_old(snapshot.parent)
+
+
+def forget_old(folder: pathlib.Path, keep: int = 4) -> None:
+    """Each change of an image makes another snapshot of nearly a gigabyte: only those used last stay."""
+    used = {path.parent: path.stat().st_mtime for path in folder.glob("*/complete")}
+    for path in sorted(used, key=used.__getitem__, reverse=True)[keep:]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
