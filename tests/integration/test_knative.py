@@ -58,9 +58,11 @@ def knative(parts: None, stack: None) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def runtime(cluster: Cluster, knative: None) -> Iterator[str]:
-    """The stack's runtime without what Knative refuses: it drains its pods itself."""
+    """The stack's runtime without what Knative refuses: it drains its pods itself, and knows two names of ports."""
     stock = cluster.get("/apis/serving.kserve.io/v1alpha1/clusterservingruntimes/llmstack-vllm")
-    del stock["spec"]["containers"][0]["lifecycle"]
+    [container] = stock["spec"]["containers"]
+    del container["lifecycle"]
+    container["ports"][0]["name"] = "http1"
     path = "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes/test-knative"
     manifest = {
         "apiVersion": stock["apiVersion"],
