@@ -33,10 +33,11 @@ VERSIONS: dict[str, Any] = yaml.safe_load((CHECKOUT / "roles/versions/vars/main.
 # Charts that stand in for those that no Go module holds.
 CHARTS = pathlib.Path(__file__).resolve().parent / "charts"
 ISTIO_VERSION = VERSIONS["istio"]["version"]
-# The default of gpu_check's smoke_image.
+# The defaults of gpu_check's smoke_image and dcgm_image.
 CUDA_TAG = "12.8.1-base-ubuntu24.04"
+DCGM_TAG = "4.6.0-1-ubuntu24.04"
 LOADER_DIRECTORY = "/usr/local/lib/host"
-# What the shell scripts in KServe's presets call.
+# What the shell scripts in KServe's presets and gpu_check's pod call.
 _SHELL = ("bash", "awk", "grep", "printf", "sleep", "sort", "tail")
 # One binary, which its first argument turns into one of these.
 CERT_MANAGER_IMAGES = {
@@ -93,6 +94,7 @@ class Workshop:
 
 def _push_images(registry: Registry, workshop: Workshop) -> None:
     layer, single, binaries, work = workshop.layer, workshop.single, workshop.binaries, workshop.work
+    shell = _shell(work)
     images = [
         single("registry.k8s.io/pause:3.10", "pause", "/pause"),
         single("registry.k8s.io/coredns/coredns:v1.14.0", "coredns", "/coredns"),
@@ -112,7 +114,7 @@ def _push_images(registry: Registry, workshop: Workshop) -> None:
             "/bin/prometheus-config-reloader",
         ),
         single(f"quay.io/prometheus/prometheus:{PROMETHEUS_VERSION}-distroless", "prometheus", "/bin/prometheus"),
-        _vllm(layer, binaries, work),
+        _vllm(layer, binaries, shell),
         single(f"kserve/llmisvc-controller:{KSERVE_VERSION}", "kserve-llmisvc", "/manager"),
         single(VERSIONS["llm_d"]["images"]["endpoint_picker"], "endpoint-picker", "/app/epp"),
         single(VERSIONS["llm_d"]["images"]["disagg_sidecar"], "disagg-sidecar", "/app/pd-sidecar"),
@@ -121,7 +123,7 @@ def _push_images(registry: Registry, workshop: Workshop) -> None:
     ]
     for command, name in CERT_MANAGER_IMAGES.items():
         images.append(single(name, "cert-manager", "/app/cert-manager", command))
-    images += _cuda(layer, binaries)
+    images += [*_cuda(layer, binaries), *_dcgm(layer, binaries, shell)]
     for image in images:
         registry.push(image)
 
@@ -138,16 +140,34 @@ def _cuda(layer, binaries: dict[str, pathlib.Path]) -> list[Image]:  # type: ign
     return [healthy, *broken]
 
 
-def _vllm(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image:  # type: ignore[no-untyped-def]
-    """The engine, and of its image's Debian what KServe's presets run: a shell script, and sleep before the end."""
+def _dcgm(layer, binaries: dict[str, pathlib.Path], shell: pathlib.Path) -> list[Image]:  # type: ignore[no-untyped-def]
+    """DCGM's programs and nccl-tests, and a tag whose diagnosis finds a fault in the memory."""
+    names = ("nv-hostengine", "dcgmi", "all_reduce_perf")
+    programs = {f"/usr/bin/{name}": binaries["nvidia-smi"] for name in names}
+    layers = [layer("dcgm", programs), shell]
+    libraries = {"LD_LIBRARY_PATH": LOADER_DIRECTORY}
+    return [
+        Image(f"nvcr.io/nvidia/cloud-native/dcgm:{tag}", layers, ["sh"], user="0:0", environment={**libraries, **fault})
+        for tag, fault in ((DCGM_TAG, {}), ("sandbox-memory", {"SANDBOX_DCGM": "memory"}))
+    ]
+
+
+def _shell(work: pathlib.Path) -> pathlib.Path:
+    """A layer with this machine's shell and some of its tools."""
     tools = {name: pathlib.Path(found) for name in _SHELL if (found := shutil.which(name))}
     if missing := set(_SHELL) - set(tools):
-        raise SandboxError(f"The engine's image needs {', '.join(sorted(missing))} of this machine: install them.")
+        raise SandboxError(f"Images need {', '.join(sorted(missing))} of this machine: install them.")
     path = work / "shell.tar"
     with LayerWriter(path) as writer:
         for name, tool in tools.items():
             writer.file(f"/bin/{name}", tool.resolve(), 0o755)
+        writer.link("/bin/sh", "bash")
         add_libraries(writer, [tool.resolve() for tool in tools.values()], pathlib.Path("/"))
+    return path
+
+
+def _vllm(layer, binaries: dict[str, pathlib.Path], shell: pathlib.Path) -> Image:  # type: ignore[no-untyped-def]
+    """The engine, and of its image's Debian what KServe's presets run: a shell script, and sleep before the end."""
     files = {
         "/usr/local/bin/vllm": binaries["vllm"],
         "/usr/bin/python3": binaries["vllm"],
@@ -155,7 +175,7 @@ def _vllm(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image
     }
     return Image(
         VERSIONS["vllm"]["images"]["openai"],
-        [layer("engine", files), path],
+        [layer("engine", files), shell],
         ["vllm", "serve"],
         user="0:0",
         environment={"LD_LIBRARY_PATH": LOADER_DIRECTORY},

@@ -18,8 +18,8 @@ BIN = Path(sys.executable).parent
 MUTATING = {"create", "update", "patch", "delete", "deletecollection"}
 
 
-def writes(events: list[dict[str, Any]]) -> list[str]:
-    """What the owner of the kubeconfig changed, as `verb uri`: neither dry runs nor questions about permissions.
+def writes(events: list[dict[str, Any]], username: str = "admin") -> list[str]:
+    """What a user (admin owns the kubeconfig) changed, as `verb uri`: no dry runs, no questions about permissions.
 
     Controllers and the kubelet have names of their own and write all the time.
     """
@@ -27,7 +27,7 @@ def writes(events: list[dict[str, Any]]) -> list[str]:
         f"{event['verb']} {event['requestURI']}"
         for event in events
         if event["verb"] in MUTATING
-        and event["user"]["username"] == "admin"
+        and event["user"]["username"] == username
         and "dryRun=All" not in event["requestURI"]
         # A request to a pod or Service through the API server changes nothing in it.
         and "/proxy/" not in event["requestURI"]

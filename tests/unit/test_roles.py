@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.llmstack.serving.plugins.module_utils import _preflight_cluster
+from ansible_collections.llmstack.serving.plugins.module_utils._preflight_cluster import Right
 from tools import checkout
 from tools.playbook import ansible_playbook
 
@@ -683,7 +685,7 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime", "charts")
+    names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
@@ -1007,16 +1009,29 @@ def test_preflight_looks_at_who_keeps_the_objects_that_the_roles_apply(asked: di
     assert kinds == ["ServiceAccount", "Gateway", "ClusterServingRuntime", "InferenceService"]
 
 
-def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
-    resources = [
-        (entry["group"], entry["resource"], entry.get("subresource")) for entry in asked["as-shipped"]["resources"]
-    ]
-    assert len(set(resources)) == len(resources)
-    verbs = {(entry["group"], entry["resource"]): set(entry["verbs"]) for entry in asked["as-shipped"]["resources"]}
-    everything = {"get", "list", "watch", "create", "patch", "delete"}
-    assert everything <= verbs["serving.kserve.io", "inferenceservices"]
-    assert everything | {"update"} <= verbs["", "secrets"]
-    assert {"bind", "escalate"} <= verbs["rbac.authorization.k8s.io", "clusterroles"]
+def test_preflight_asks_for_the_rights_of_the_roles_that_do_something(asked: dict[str, Any]) -> None:
+    needed = {case: _preflight_cluster.needs(found["permissions"]) for case, found in asked.items()}
+    write = ("get", "list", "watch", "create", "patch", "delete")
+    for verb in write:
+        assert {"cert-manager", "kserve", "model-serving"} <= set(needed["served"][Right(verb, "", "secrets")])
+    # Helm's records.
+    assert "model-serving" not in needed["served"][Right("update", "", "secrets")]
+    for verb in (*write, "bind", "escalate"):
+        assert needed["served"][Right(verb, "rbac.authorization.k8s.io", "clusterroles")] == {None: ""}
+    services = Right("patch", "serving.kserve.io", "inferenceservices")
+    assert needed["served"][services] == {"model-serving": ""}
+    assert services not in needed["as-shipped"]
+    assert set(needed["elsewhere"][Right("create", "policy", "poddisruptionbudgets")]) == {"mesh"}
+    storage = Right("create", "serving.kserve.io", "clusterstoragecontainers")
+    assert storage in needed["as-shipped"]
+    assert storage not in needed["elsewhere"]
+
+
+def test_preflight_looks_for_every_chart_of_a_registry(asked: dict[str, Any]) -> None:
+    charts = yaml.safe_load(asked["as-shipped"]["charts"])
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    wanted = [ref for part in table.values() for ref in (part.get("charts") or {}).values() if ref.startswith("oci://")]
+    assert sorted(chart.rpartition(":")[0] for chart in charts) == sorted(ref.removeprefix("oci://") for ref in wanted)
 
 
 VALIDATION: dict[str, Any] = {
