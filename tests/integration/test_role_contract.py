@@ -60,6 +60,15 @@ def test_a_role_in_check_mode_says_what_its_removal_would_take(role: str, audit:
     assert writes(audit()) == []
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("playbook", ["preflight", "gpu_cluster", "install", "deploy", "validate", "diagnose"])
+def test_a_playbook_alone_on_one_cluster_in_check_mode_changes_nothing(playbook: str, audit: Audit) -> None:
+    """Those that change one thing (scale, upgrade, rollback) are in test_operations."""
+    alone = ("--limit", "sandbox", "--check", "--diff")
+    assert quiet(ansible_playbook(*LOCAL, f"playbooks/{playbook}.yml", *alone))["changed"] == 0
+    assert writes(audit()) == []
+
+
 def test_uninstalling_without_the_name_of_the_cluster_removes_nothing(audit: Audit) -> None:
     for arguments in ((), ("-e", "operations_confirm_uninstall=another"), ("--tags", "kserve")):
         done = ansible_playbook(*LOCAL, "playbooks/uninstall.yml", *arguments)

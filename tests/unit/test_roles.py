@@ -1027,13 +1027,6 @@ def test_preflight_asks_for_the_rights_of_the_roles_that_do_something(asked: dic
     assert storage not in needed["elsewhere"]
 
 
-def test_preflight_looks_for_every_chart_of_a_registry(asked: dict[str, Any]) -> None:
-    charts = yaml.safe_load(asked["as-shipped"]["charts"])
-    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
-    wanted = [ref for part in table.values() for ref in (part.get("charts") or {}).values() if ref.startswith("oci://")]
-    assert sorted(chart.rpartition(":")[0] for chart in charts) == sorted(ref.removeprefix("oci://") for ref in wanted)
-
-
 VALIDATION: dict[str, Any] = {
     "validation_services": [
         {"name": "chat"},
