@@ -57,6 +57,7 @@ CATEGORIES = {
     "smoke-persistence": "smoke",
     "smoke-processes": "smoke",
     "dcgm": "smoke",
+    "nccl": "smoke",
     "node-requirements": "requirements",
 }
 # Lowest driver of a CUDA version's family on Linux (docs.nvidia.com/deploy/cuda-compatibility).

@@ -330,7 +330,7 @@ def _cloud(labels: dict[str, str]) -> str | None:
     """The cloud whose managed driver and device plugin may be at work."""
     if any(key.startswith("cloud.google.com/gke-") for key in labels):
         return "gke"
-    if any(key.startswith(("eks.amazonaws.com/", "k8s.amazonaws.com/")) for key in labels):
+    if any(key.startswith(("eks.amazonaws.com/", "k8s.amazonaws.com/", "karpenter.k8s.aws/")) for key in labels):
         return "eks"
     return "aks" if any(key.startswith("kubernetes.azure.com/") for key in labels) else None
 

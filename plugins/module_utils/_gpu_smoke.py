@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_nccl
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import (
     FAIL,
     PASS,
@@ -48,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Options:
-    """The smoke test as asked for. `dcgm_level` is that of `dcgmi diag -r`, 0 for none."""
+    """The smoke test as asked for. `dcgm_level` is that of `dcgmi diag -r`, 0 for none; without `nccl_image`, no all-reduce."""
 
     scope: str
     namespace: str
@@ -56,6 +57,8 @@ class Options:
     dcgm_level: int
     dcgm_image: str
     timeout_seconds: int
+    nccl_image: str | None = None
+    nccl_least_gb_per_second: float = 0.0
     runtime_class_name: str | None = None
     image_pull_secrets: Sequence[str] = ()
 
@@ -148,8 +151,12 @@ def manifest(node: str, resource: str, amount: int, plan_: Plan, options: Option
         # A node is examined whatever it is reserved for, and while it is cordoned.
         "tolerations": [{"operator": "Exists"}],
     }
-    if options.dcgm_level:
-        spec["initContainers"] = [_dcgm(gpus, restricted, options)]
+    # One after the other, each with all the GPUs.
+    before = [_dcgm(gpus, restricted, options)] if options.dcgm_level else []
+    if options.nccl_image:
+        before.append(_nccl(gpus, amount, restricted, options))
+    if before:
+        spec["initContainers"] = before
     if options.runtime_class_name:
         spec["runtimeClassName"] = options.runtime_class_name
     if options.image_pull_secrets:
@@ -180,6 +187,17 @@ def _dcgm(gpus: dict[str, str], restricted: dict[str, Any], options: Options) ->
         "command": ["sh", "-c", script],
         "securityContext": {**restricted, "readOnlyRootFilesystem": False, "runAsNonRoot": False, "runAsUser": 0},
         "resources": {"limits": {**gpus, "memory": "4Gi"}, "requests": {"cpu": "500m", "memory": "512Mi"}},
+    }
+
+
+def _nccl(gpus: dict[str, str], amount: int, restricted: dict[str, Any], options: Options) -> dict[str, Any]:
+    return {
+        "name": _gpu_nccl.CONTAINER,
+        "image": options.nccl_image,
+        "command": _gpu_nccl.command(amount),
+        # NCCL shares buffers between the GPUs' processes in /dev/shm.
+        "securityContext": {**restricted, "readOnlyRootFilesystem": False},
+        "resources": {"limits": {**gpus, "memory": "8Gi"}, "requests": {"cpu": "500m", "memory": "512Mi"}},
     }
 
 

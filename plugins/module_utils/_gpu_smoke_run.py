@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_smoke, _nvidia_smi
+from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_nccl, _gpu_smoke, _nvidia_smi
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import FAIL, Expectations, Finding
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_smoke import LABEL, Ending, Options, Plan
@@ -73,6 +73,10 @@ def _read(
     if options.dcgm_level:
         text = kube.log(plan.namespace, name, _gpu_smoke.DCGM_CONTAINER, lines=_LOG_LINES)
         found.append(_gpu_smoke.judge_dcgm(node, text, wanted))
+    if options.nccl_image:
+        text = kube.log(plan.namespace, name, _gpu_nccl.CONTAINER, lines=_LOG_LINES)
+        gpus, least = plan.amounts[node][1], options.nccl_least_gb_per_second
+        found.append(_gpu_nccl.judge(node, text, gpus, least, wanted))
     try:
         report = _nvidia_smi.parse(kube.log(plan.namespace, name, _gpu_smoke.CONTAINER, lines=_LOG_LINES))
     except _nvidia_smi.ReportError as error:

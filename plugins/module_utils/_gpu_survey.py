@@ -16,8 +16,8 @@ from ansible_collections.llmstack.serving.plugins.module_utils import _kube_erro
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import Cluster
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube
 
-# Ended pods take no GPU: tens of thousands of them need not travel.
-_LIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed"
+# Ended pods and those without a node take no GPU: tens of thousands of them need not travel.
+_LIVE_PODS = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 # resource.k8s.io/v1 is served from Kubernetes 1.34.
 _SLICE_VERSIONS = ("resource.k8s.io/v1", "resource.k8s.io/v1beta2", "resource.k8s.io/v1beta1")
 _NOT_READABLE = (errors.Forbidden, errors.KindNotFound, errors.NotFound)
@@ -68,7 +68,8 @@ def _note_images(cluster: Cluster, node: dict[str, Any], images: Collection[str]
 def _usage(kube: Kube, cluster: Cluster) -> _gpu_nodes.Usage | None:
     usage = _gpu_nodes.Usage()
     try:
-        for page, _version in kube.pages("v1", "Pod", fields=_LIVE_PODS):
+        # The resources and the DaemonSets that count all have it in their names.
+        for page, _version in kube.pages("v1", "Pod", fields=_LIVE_PODS, mentioning="nvidia"):
             usage.add(page)
     except _NOT_READABLE as error:
         cluster.unseen["pods"] = str(error)

@@ -96,11 +96,12 @@ _NOT_ON_PODS = frozenset(
         "networking.knative.dev/visibility",
     )
 )
-# Engine metrics that KEDA can scale on, per pod: vLLM vllm/v1/metrics/loggers.py. `concurrency` is what the guide and
-# Knative mean by it: requests in the engine, running or waiting.
+# Engine metrics that KEDA can scale on: vLLM vllm/v1/metrics/loggers.py. Sums over all pods, because an external metric's
+# target is compared with the value divided by the number of pods (keda prometheus scaler, metricType AverageValue, which
+# KServe leaves at its default). `concurrency` is what the guide and Knative mean by it: requests running or waiting.
 _ENGINE_QUERIES = {
     "concurrency": "sum(vllm:num_requests_running{{{0}}}) + sum(vllm:num_requests_waiting{{{0}}})",
-    "kv_cache_usage": "100 * avg(vllm:kv_cache_usage_perc{{{0}}})",
+    "kv_cache_usage": "100 * sum(vllm:kv_cache_usage_perc{{{0}}})",
     "rps": "sum(rate(vllm:request_success_total{{{0}}}[2m]))",
     "tokens_per_second": "sum(rate(vllm:generation_tokens_total{{{0}}}[2m]))",
     "waiting_requests": "sum(vllm:num_requests_waiting{{{0}}})",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -155,21 +155,31 @@ class Kube:
             return None
 
     def pages(
-        self, api_version: str, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        mentioning: str = "",
     ) -> Iterator[tuple[list[dict[str, Any]], str]]:
-        """The objects of `list` in pages of 500, for those who keep a few fields of tens of thousands of objects."""
+        """The objects of `list` in pages of 500, for those who keep a few fields of tens of thousands of objects.
+
+        Objects whose JSON does not contain the text `mentioning` may be left out: most of them are then never decoded.
+        """
         path = self.resource(api_version, kind).path(namespace)
         subject = f"{kind} of namespace {namespace}" if namespace else f"all {kind}"
-        token = ""
-        while True:
+
+        def read(token: str) -> bytes:
             query = {"limit": "500", "labelSelector": labels, "fieldSelector": fields, "continue": token}
-            page = self.request("GET", path, subject, query=query)
+            return self._read("GET", path, subject, query=query)
+
+        for data in _with_next(read):
+            page = _decoded(data, mentioning.encode())
             # Items of a list carry neither: k8s.io/kubernetes issue 3030.
             items = [{"apiVersion": api_version, "kind": kind, **item} for item in page.get("items") or []]
             yield items, page["metadata"].get("resourceVersion") or ""
-            token = page["metadata"].get("continue") or ""
-            if not token:
-                return
 
     def metadata(self, api_version: str, kind: str) -> list[dict[str, Any]]:
         """Only the metadata of all objects of a kind: a CustomResourceDefinition can have a megabyte of schema."""
@@ -318,6 +328,19 @@ class Kube:
         accept: str = "application/json",
     ) -> dict[str, Any]:
         """One request with a JSON answer. Overload and broken connections are retried; everything sent here may be sent twice."""
+        answer: dict[str, Any] = json.loads(self._read(method, path, subject, query, body, content_type, accept))
+        return answer
+
+    def _read(
+        self,
+        method: str,
+        path: str,
+        subject: str,
+        query: dict[str, str] | None = None,
+        body: dict[str, Any] | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> bytes:
         for attempt in range(1, _ATTEMPTS + 1):
             last = attempt == _ATTEMPTS
             try:
@@ -329,7 +352,7 @@ class Kube:
                 time.sleep(0.5 * attempt)
                 continue
             if response.status < 300:
-                return json.loads(response.data)
+                return bytes(response.data)
             error = errors.from_status(response.status, _status(response.data), subject)
             # Someone else wrote the object between the API server's reading and writing it.
             overtaken = isinstance(error, errors.Conflict) and not error.owners and method == "PATCH"
@@ -405,6 +428,58 @@ class Kube:
             )
         except urllib3.exceptions.HTTPError as error:
             raise errors.Unreachable(_connection_problem(self.connection, subject, error)) from error
+
+
+# How the API server begins a list's items and each one after the first: without spaces, and in the order of its types
+# (k8s.io/apimachinery, ListMeta and ObjectMeta).
+_ITEMS = b'"items":['
+_ITEM = b'{"metadata":{"name":'
+
+
+def _with_next(read: Callable[[str], bytes]) -> Iterator[bytes]:
+    """Each page of a list; while the caller decodes one, the API server already writes the next. read takes a continue token."""
+    data = read("")
+    token = _continue(data)
+    if not token:
+        yield data
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        while token:
+            following = pool.submit(read, token)
+            yield data
+            data = following.result()
+            token = _continue(data)
+        yield data
+
+
+def _continue(data: bytes) -> str:
+    """The token of the next page, read from what stands before the items."""
+    try:
+        metadata = json.loads(data[: data.index(_ITEMS)] + _ITEMS + b"]}")["metadata"]
+    except (ValueError, KeyError):
+        # Lists of custom resources have their keys in the order of the alphabet.
+        metadata = json.loads(data)["metadata"]
+    return metadata.get("continue") or ""
+
+
+def _decoded(data: bytes, mentioning: bytes) -> dict[str, Any]:
+    """A list, without those of its items that do not contain this text if they can be told apart without decoding them."""
+    page: dict[str, Any]
+    head, bracket, rest = data.partition(_ITEMS)
+    rest = rest.rstrip()
+    if mentioning and rest.endswith(b"]}"):
+        first, *others = rest.removesuffix(b"]}").split(b"," + _ITEM)
+        kept = [text for text in (first, *(_ITEM + text for text in others)) if mentioning in text]
+        try:
+            page = json.loads(b"".join([head, bracket, b",".join(kept), b"]}"]))
+            return page
+        except ValueError:
+            # What looks like an item's beginning was inside of one.
+            pass
+    page = json.loads(data)
+    return page
 
 
 def _pool(connection: Connection) -> Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from typing import Any
@@ -15,7 +16,12 @@ from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeploy
 from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_fit as fit
 from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_health as health
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube, Ref
-from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_picker import asks_over_tls
+from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_picker import (
+    ENVOY_AI_GATEWAY,
+    ENVOY_GATEWAY,
+    ISTIO,
+    asks_over_tls,
+)
 from ansible_collections.llmstack.serving.plugins.module_utils._readiness import owned
 
 _GATEWAY_API = "gateway.networking.k8s.io/v1"
@@ -67,18 +73,54 @@ class Gateway:
             self.manifest = None
             self.missing = f"{error} The roles gateway and istio do it."
 
-    def picker_tls(self) -> bool:
-        """Whether this gateway speaks TLS to an endpoint picker."""
+    @functools.cached_property
+    def controller(self) -> str | None:
+        """spec.controllerName of its class, where that is known."""
         if self.manifest is None:
-            return True
+            return None
         name = self.manifest["spec"]["gatewayClassName"]
         if name in ("istio", "istio-remote"):
-            return asks_over_tls("istio.io/gateway-controller")
+            return ISTIO
         try:
             class_ = self._kube.get(Ref(_GATEWAY_API, "GatewayClass", None, name)) or {}
         except errors.KubeError:
             class_ = {}
-        return asks_over_tls((class_.get("spec") or {}).get("controllerName"))
+        return (class_.get("spec") or {}).get("controllerName")
+
+    def picker_tls(self) -> bool:
+        """Whether this gateway speaks TLS to an endpoint picker."""
+        return asks_over_tls(self.controller)
+
+    def no_pools(self) -> str:
+        """Why it cannot route to an InferencePool, and what can; empty where it does or where that is not known."""
+        if self.controller != ENVOY_GATEWAY or self._serves(ENVOY_AI_GATEWAY):
+            return ""
+        return (
+            f"{self.ref} is one of Envoy Gateway, which routes to an InferencePool only with Envoy AI Gateway, and that is not "
+            f"installed. Name {self._others()} in serving.gateway, or do without an endpoint picker "
+            "(serving.scheduler.enabled: false)."
+        )
+
+    def _serves(self, group: str) -> bool:
+        try:
+            self._kube.request("GET", f"/apis/{group}", f"API group {group}")
+        except (errors.NotFound, errors.KindNotFound):
+            return False
+        except errors.Forbidden:
+            pass
+        return True
+
+    def _others(self) -> str:
+        """The Gateways of other controllers than this one's."""
+        try:
+            classes = self._kube.list(_GATEWAY_API, "GatewayClass")[0]
+            gateways = self._kube.list(_GATEWAY_API, "Gateway")[0]
+        except errors.Forbidden:
+            classes, gateways = [], []
+        other = {each["metadata"]["name"] for each in classes if each["spec"]["controllerName"] != self.controller}
+        found = [each["metadata"] for each in gateways if each["spec"]["gatewayClassName"] in other]
+        named = " or ".join(sorted(f"{each['namespace']}/{each['name']}" for each in found))
+        return named or "a Gateway of class istio (roles istio and gateway make one)"
 
     def service(self) -> tuple[str, str, int] | None:
         """Namespace, name and port of the Service before its proxies, where its address tells."""
@@ -91,12 +133,16 @@ class Gateway:
             if rest.startswith("svc"):
                 return namespace, name, port
         # As Istio and the Gateway API's conformance name it (gateway-api GEP-1762).
+        label, where = f"gateway.networking.k8s.io/gateway-name={self.ref.name}", self.ref.namespace
+        if self.controller == ENVOY_GATEWAY:
+            # Its proxies lie in the namespace of their controller (envoyproxy/gateway internal/infrastructure/kubernetes).
+            owner = "gateway.envoyproxy.io/owning-gateway"
+            label, where = f"{owner}-name={self.ref.name},{owner}-namespace={self.ref.namespace}", None
         try:
-            label = f"gateway.networking.k8s.io/gateway-name={self.ref.name}"
-            found = self._kube.list("v1", "Service", self.ref.namespace, labels=label)[0]
+            found = [each["metadata"] for each in self._kube.list("v1", "Service", where, labels=label)[0]]
         except errors.KubeError:
             return None
-        return (str(self.ref.namespace), found[0]["metadata"]["name"], port) if found else None
+        return (found[0]["namespace"], found[0]["name"], port) if found else None
 
 
 def room(kube: Kube, manifest: dict[str, Any]) -> list[str]:

@@ -17,10 +17,14 @@ PROFILES = ("auto", "load", "prefix_cache", "disaggregated", "preset")
 # What the presets of KServe 0.20 speak; llm-d.ai/v1alpha1 is its later name.
 _API_VERSION = "inference.networking.x-k8s.io/v1alpha1"
 
+ISTIO = "istio.io/gateway-controller"
+ENVOY_GATEWAY = "gateway.envoyproxy.io/gatewayclass-controller"
+# The API group of the extension with which Envoy Gateway routes to an InferencePool (aigateway.envoyproxy.io, "InferencePool Support").
+ENVOY_AI_GATEWAY = "aigateway.envoyproxy.io"
 # GatewayClass.spec.controllerName -> whether it asks the picker over TLS by itself.
 _OVER_TLS = {
-    "istio.io/gateway-controller": False,
-    "gateway.envoyproxy.io/gatewayclass-controller": True,
+    ISTIO: False,
+    ENVOY_GATEWAY: True,
     "aigateway.envoyproxy.io/gateway-controller": True,
     "agentgateway.dev/agentgateway": True,
     "kgateway.dev/agentgateway": True,

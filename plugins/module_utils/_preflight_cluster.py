@@ -8,7 +8,8 @@ what was observed to findings. PRIVATE to the collection.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import FAIL, PASS, SKIP, WARN
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight import Finding, parts
@@ -81,33 +82,40 @@ def of_kubernetes(
 # Permissions
 
 
-def questions(wanted: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The resourceAttributes of one SelfSubjectAccessReview per verb, for all namespaces."""
-    return [
-        {
-            "verb": verb,
-            "group": entry.get("group") or "",
-            "resource": entry["resource"],
-            **({"subresource": entry["subresource"]} if entry.get("subresource") else {}),
-        }
-        for entry in wanted
-        for verb in entry["verbs"]
-    ]
+class Right(NamedTuple):
+    """A verb on a resource, as an API server's authorizers know them."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+
+    def attributes(self, namespace: str | None = None) -> dict[str, str]:
+        """The resourceAttributes of a SelfSubjectAccessReview; without a namespace, for all of them."""
+        named = {**self._asdict(), "namespace": namespace}
+        return {key: value for key, value in named.items() if value}
 
 
-def by_namespace(refused: Iterable[Mapping[str, str]], wanted: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What was refused for all namespaces, asked again for those that the plays use it in.
+# Who may do this may do all else: "*" means all in every attribute of a review.
+EVERYTHING = Right("*", "*", "*")
 
-    Nothing for resources without namespaces: those are not asked for in one.
+
+def needs(rules: Iterable[Mapping[str, Any]]) -> dict[Right, dict[str | None, str]]:
+    """Right -> the namespaces it is needed in (None: all of them, or it has none) -> what is not possible without it, "" if
+    that is more than a check.
+
+    rules: apiGroups, resources ("pods/log" is a subresource) and verbs as in a ClusterRole; namespaces and without.
     """
-    where = {_resource(entry): entry.get("namespaces") or [] for entry in wanted}
-    return [
-        {**question, "namespace": namespace} for question in refused for namespace in where.get(_resource(question), [])
-    ]
-
-
-def _resource(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    return entry.get("group") or "", entry["resource"], entry.get("subresource") or ""
+    found: dict[Right, dict[str | None, str]] = {}
+    for rule in rules:
+        without = rule.get("without") or ""
+        for group, resource, verb in product(rule["apiGroups"], rule["resources"], rule["verbs"]):
+            name, _slash, subresource = resource.partition("/")
+            places = found.setdefault(Right(verb, group, name, subresource), {})
+            for place in rule.get("namespaces") or [None]:
+                # Who cannot do without it decides.
+                places[place] = without and places.get(place, without)
+    return found
 
 
 # Who may not do these is refused only where a role of a chart asks for more than the account has itself.
@@ -115,40 +123,51 @@ _ESCALATING = ("bind", "escalate")
 
 
 def of_permissions(
-    asked: Sequence[Mapping[str, str]], refused: Sequence[Mapping[str, str]], unanswered: str | None = None
+    rules: Sequence[Mapping[str, Any]], refused: Sequence[tuple[Right, str | None]], unanswered: str | None = None
 ) -> list[Finding]:
-    """asked and refused are resourceAttributes; refused those that no answer allowed."""
+    """rules as in needs; refused: what no answer allowed, and where."""
     if unanswered:
         return [Finding("permissions", "permissions", SKIP, f"Permissions could not be asked for: {unanswered}")]
-    evidence = {"asked": len(asked), "refused": [dict(entry) for entry in refused]}
-    hard = [entry for entry in refused if entry["verb"] not in _ESCALATING]
+    needed = needs(rules)
+    escalating = [(right, place) for right, place in refused if right.verb in _ESCALATING]
+    rest = [(right, place) for right, place in refused if right.verb not in _ESCALATING]
+    hard = [(right, place) for right, place in rest if not needed[right][place]]
+    evidence = {
+        "asked": len(needed),
+        "refused": [right.attributes(place) for right, place in refused],
+        # What a ClusterRole for the account has to have.
+        "rules": list(rules),
+    }
     findings = []
     if hard:
         message = f"The account in use is not permitted to {_listed(hard)}"
         text = "Bind it to a ClusterRole that allows this; `kubectl auth can-i --list` shows what it may do."
         findings.append(Finding("permissions", "permissions", FAIL, message, text, evidence))
     else:
-        message = f"All {len(asked)} permissions that the plays need are there."
+        message = f"All {len(needed)} permissions that the plays need are there."
         findings.append(Finding("permissions", "permissions", PASS, message, "", evidence))
-    soft = [entry for entry in refused if entry["verb"] in _ESCALATING]
-    if soft:
+    if escalating:
         message = (
-            f"The account in use is not permitted to {_listed(soft)}: a chart's role can then grant only what the account "
+            f"The account in use is not permitted to {_listed(escalating)}: a chart's role can then grant only what the account "
             "itself may do"
         )
         text = "Install with an account that is bound to cluster-admin, or allow these two verbs."
         findings.append(Finding("permission-escalation", "permissions", WARN, message, text))
+    for without in dict.fromkeys(needed[right][place] for right, place in rest if needed[right][place]):
+        soft = [(right, place) for right, place in rest if needed[right][place] == without]
+        message = f"The account in use is not permitted to {_listed(soft)}: {without}"
+        findings.append(Finding("permissions", "permissions", WARN, message, "Allow it, or do without.", {}, without))
     return findings
 
 
-def _listed(refused: Iterable[Mapping[str, str]]) -> str:
+def _listed(refused: Iterable[tuple[Right, str | None]]) -> str:
     """ "create, patch deployments.apps in models; list nodes": the verbs of each resource together."""
     verbs: dict[str, dict[str, None]] = {}
-    for entry in refused:
-        name = ".".join(filter(None, [entry["resource"], entry["group"]]))
-        name += f"/{entry['subresource']}" if entry.get("subresource") else ""
-        name += f" in {entry['namespace']}" if entry.get("namespace") else ""
-        verbs.setdefault(name, {})[entry["verb"]] = None
+    for right, place in refused:
+        name = ".".join(filter(None, [right.resource, right.group]))
+        name += f"/{right.subresource}" if right.subresource else ""
+        name += f" in {place}" if place else ""
+        verbs.setdefault(name, {})[right.verb] = None
     return "; ".join(f"{', '.join(found)} {name}" for name, found in verbs.items())
 
 

@@ -128,6 +128,17 @@ options:
     description: An image with dcgmi.
     type: str
     default: nvcr.io/nvidia/cloud-native/dcgm:4.6.0-1-ubuntu24.04
+  nccl_image:
+    description:
+      - An image with C(all_reduce_perf) of NVIDIA's nccl-tests. With it the test pod of each node also measures how fast its
+        GPUs talk to each other; O(smoke=all_gpus) gives it more than one.
+    type: str
+  nccl_least_gb_per_second:
+    description:
+      - The lowest bandwidth that will do, in GB/s; the bus bandwidth of several GPUs, or the memory's of a single one. H100 with
+        NVLink reach some 400, GPUs on PCIe some 15.
+    type: float
+    default: 0
   image_pull_secrets:
     description: Secrets in O(smoke_namespace) to pull the images with.
     type: list
@@ -494,6 +505,8 @@ def main() -> None:
             "smoke_timeout": {"type": "int", "default": 180},
             "dcgm_level": {"type": "int", "choices": [0, 1, 2, 3], "default": 0},
             "dcgm_image": {"type": "str", "default": "nvcr.io/nvidia/cloud-native/dcgm:4.6.0-1-ubuntu24.04"},
+            "nccl_image": {"type": "str"},
+            "nccl_least_gb_per_second": {"type": "float", "default": 0},
             "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "runtime_class_name": {"type": "str"},
             "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},
@@ -563,6 +576,8 @@ def smoke(
         image=params["smoke_image"],
         dcgm_level=params["dcgm_level"],
         dcgm_image=params["dcgm_image"],
+        nccl_image=params["nccl_image"],
+        nccl_least_gb_per_second=params["nccl_least_gb_per_second"],
         timeout_seconds=params["smoke_timeout"],
         runtime_class_name=params["runtime_class_name"],
         image_pull_secrets=params["image_pull_secrets"],

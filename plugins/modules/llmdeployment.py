@@ -797,6 +797,8 @@ class Deployment:
             problems += [*found.lost, "With allow_partial: true the rest is done without it."]
         if self.gateway and self.gateway.missing and not self.module.check_mode:
             problems.append(self.gateway.missing)
+        if self.gateway and "scheduler" in found.manifest["spec"]["router"] and (why := self.gateway.no_pools()):
+            problems.append(why)
         if problems:
             raise OptionError(" ".join(problems))
         for warning in [*found.warnings, *(f"Not expressed: {text}" for text in found.lost)]:

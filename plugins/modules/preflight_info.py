@@ -44,8 +44,9 @@ options:
     default: []
   permissions:
     description:
-      - What the account must be allowed to do, as entries with C(group), C(resource), C(subresource), C(verbs) and C(namespaces).
-      - Each is asked for in all namespaces first; what is refused there is asked for in each of C(namespaces).
+      - What the account must be allowed to do, as rules with C(apiGroups), C(resources) and C(verbs) like those of a ClusterRole.
+      - Each is asked for in all namespaces first. Where a rule has C(namespaces), what is refused is asked for in each of them.
+      - What is refused fails the task; where a rule says in C(without) what is not possible then, it is a warning.
     type: list
     elements: dict
     default: []

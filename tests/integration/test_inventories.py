@@ -1,17 +1,21 @@
 # Copyright (c) 2026, llmstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""site.yml --check with each inventory that is shipped, on the sandbox in place of its clusters."""
+"""In check mode, on the sandbox in place of their clusters: site.yml with each inventory that is shipped, and what the
+pages tell a user to type.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tools.pages import clone, commands
 from tools.playbook import ansible_playbook, recap, writes
 
 pytestmark = pytest.mark.usefixtures("kserve")
@@ -44,6 +48,8 @@ def surroundings(sandbox: dict[str, Any]) -> dict[str, Any]:
         "preflight_image_mirror_plain_http": True,
         # What a development machine lacks is named, and does not end this test.
         "preflight_fail_on": "never",
+        # Some nodes of the sandbox are there to be ill.
+        "gpu_cluster_fail_on": "never",
         "model_storage_endpoint_url": s3["endpoint_url"],
         "model_storage_access_key": s3["access_key_id"],
         "model_storage_secret_key": s3["secret_access_key"],
@@ -64,4 +70,26 @@ def test_site_in_check_mode(
     assert counts["failed"] == counts["unreachable"] == 0
     assert all(f"{name} " in done.stdout.rpartition("PLAY RECAP")[2] for name in CLUSTERS[inventory])
     assert counts["changed"] > 0, "its models are not served yet"
+    assert writes(audit()) == []
+
+
+# Those for the sandbox itself are in test_operations and test_llmdeployment.
+MINE = dict.fromkeys(line.removesuffix(" --diff").removesuffix(" --check") for line in commands() if "/mine" in line)
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clone(tmp_path_factory.mktemp("mine"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", MINE)
+def test_a_command_of_the_pages_for_clusters_of_ones_own(
+    command: str, mine: Path, home: Path, sandbox: dict[str, Any], audit: Callable[[], list[dict[str, Any]]]
+) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "ansible-playbook"
+    extra = json.dumps(surroundings(sandbox))
+    done = ansible_playbook(*arguments, "--check", "--diff", "-e", extra, folder=mine, HOME=str(home))
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
     assert writes(audit()) == []

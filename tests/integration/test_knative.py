@@ -10,10 +10,8 @@ they install they remove.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from typing import Any
 import pytest
 
 from sandbox.kube import Cluster, wait_until
-from tools import checkout
+from tools import sandbox_parts
 from tools.playbook import ansible_playbook, recap, writes
 from tools.run_module import run_module
 
@@ -46,10 +44,7 @@ def changed(done: subprocess.CompletedProcess[str]) -> int:
 @pytest.fixture(scope="module")
 def parts(real_node: None) -> None:
     """Knative's images and manifests, built if they never were."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout.ROOT / "tests")}
-    command = [sys.executable, "-m", "sandbox", "add", "knative"]
-    done = subprocess.run(command, cwd=checkout.ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    sandbox_parts.add("knative")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import yaml
 from ansible_collections.llmstack.serving.plugins.module_utils import _model_tensors
 from ansible_collections.llmstack.serving.plugins.module_utils._model_architectures import describe
 from sandbox.kube import Cluster
-from tools import checkout, checkpoints, gpu_nodes
+from tools import accounts, checkout, checkpoints, gpu_nodes
 from tools.playbook import MUTATING, ansible_playbook, recap, writes
 
 INVENTORY = ("-i", "inventories/local")
@@ -27,38 +27,10 @@ Audit = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def reader(sandbox: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Path]:
-    """The kubeconfig of an account that may read everything and change nothing."""
-    rbac = "rbac.authorization.k8s.io/v1"
-    name = f"read-only-{namespace}"
-    cluster.apply(
-        {
-            "apiVersion": rbac,
-            "kind": "ClusterRole",
-            "metadata": {"name": name},
-            "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}],
-        }
-    )
-    cluster.apply(
-        {
-            "apiVersion": rbac,
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
-        }
-    )
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    status, answer = cluster.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token", request)
-    assert status == 201, answer
-    content = json.loads(Path(sandbox["kubeconfig"]).read_text())
-    user = content["users"][0]["name"]
-    content["users"] = [{"name": user, "user": {"token": answer["status"]["token"]}}]
-    path = tmp_path / "reader.json"
-    path.write_text(json.dumps(content))
-    yield path
-    for kind in ("clusterroles", "clusterrolebindings"):
-        cluster.request("DELETE", f"/apis/{rbac}/{kind}/{name}")
+def reader(sandbox: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[accounts.Account]:
+    """An account that may read everything and change nothing."""
+    with accounts.account(cluster, Path(sandbox["kubeconfig"]), namespace, tmp_path, [accounts.READ_ALL]) as found:
+        yield found
 
 
 @pytest.fixture
@@ -191,10 +163,10 @@ PLANTED = {
 
 @pytest.mark.usefixtures("kserve")
 def test_site_names_every_planted_fault_at_once_and_stops_before_the_first_write(
-    reader: Path, broken: str, namespace: str, tmp_path: Path, audit: Audit
+    reader: accounts.Account, broken: str, namespace: str, tmp_path: Path, audit: Audit
 ) -> None:
     variables = tmp_path / "variables.json"
-    variables.write_text(json.dumps(settings(namespace, reader, tmp_path)))
+    variables.write_text(json.dumps(settings(namespace, reader.kubeconfig, tmp_path)))
     done = ansible_playbook(*INVENTORY, "playbooks/site.yml", "-e", f"@{variables}")
     assert done.returncode != 0
     assert "PLAY [Install" not in done.stdout
@@ -209,8 +181,7 @@ def test_site_names_every_planted_fault_at_once_and_stops_before_the_first_write
         if found["status"] == "fail":
             assert found["message"].replace('"', "'")[:60] in done.stdout, found
             assert found["remediation"] or "did you mean" in found["message"]
-    user = f"system:serviceaccount:{namespace}:default"
-    sent = [event for event in audit() if event["user"]["username"] == user]
+    sent = [event for event in audit() if event["user"]["username"] == reader.username]
     assert sent
     changing = [event["requestURI"] for event in sent if event["verb"] in MUTATING]
     assert set(changing) == {"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"}

@@ -25,13 +25,15 @@ pytestmark = pytest.mark.usefixtures("stack")
 def roles_of(playbook: str) -> list[str]:
     [play] = yaml.safe_load((checkout.ROOT / "playbooks" / playbook).read_text())
     names = [task["ansible.builtin.import_role"]["name"] for task in play["tasks"]]
-    return list(dict.fromkeys(name.removeprefix("llmstack.serving.") for name in names))
+    roles = dict.fromkeys(name.removeprefix("llmstack.serving.") for name in names)
+    # They ask and confirm, whatever the tag.
+    return [role for role in roles if role not in ("preflight", "operations")]
 
 
 INSTALLED = [role for playbook in ("install.yml", "deploy.yml") for role in roles_of(playbook)]
-# They do nothing unless they are asked to: test_knative.
-OFF = ("knative",)
-REMOVED = [role for role in roles_of("uninstall.yml") if role not in ("preflight", "operations", *OFF)]
+# They do nothing unless they are asked to: test_knative, test_envoy_gateway.
+OFF = ("envoy_gateway", "knative")
+REMOVED = [role for role in roles_of("uninstall.yml") if role not in OFF]
 
 
 def quiet(done: Any) -> dict[str, int]:
@@ -44,9 +46,9 @@ def quiet(done: Any) -> dict[str, int]:
 @pytest.mark.long
 @pytest.mark.parametrize("role", INSTALLED)
 def test_a_role_alone_changes_nothing_that_is_as_it_should_be(role: str, audit: Audit) -> None:
-    counts = quiet(ansible_playbook(*LOCAL, "playbooks/site.yml", "--tags", role, "--diff"))
-    assert counts["changed"] == 0
-    assert counts["ok"] > 0, "the tag is one of the role"
+    done = ansible_playbook(*LOCAL, "playbooks/site.yml", "--tags", role, "--diff")
+    assert quiet(done)["changed"] == 0
+    assert f"TASK [llmstack.serving.{role} : " in done.stdout, "the tag is one of the role"
     assert writes(audit()) == []
 
 
@@ -55,6 +57,15 @@ def test_a_role_alone_changes_nothing_that_is_as_it_should_be(role: str, audit: 
 def test_a_role_in_check_mode_says_what_its_removal_would_take(role: str, audit: Audit) -> None:
     counts = quiet(ansible_playbook(*LOCAL, "playbooks/uninstall.yml", "--tags", role, "--check", "--diff"))
     assert counts["changed"] > 0
+    assert writes(audit()) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("playbook", ["preflight", "gpu_cluster", "install", "deploy", "validate", "diagnose"])
+def test_a_playbook_alone_on_one_cluster_in_check_mode_changes_nothing(playbook: str, audit: Audit) -> None:
+    """Those that change one thing (scale, upgrade, rollback) are in test_operations."""
+    alone = ("--limit", "sandbox", "--check", "--diff")
+    assert quiet(ansible_playbook(*LOCAL, f"playbooks/{playbook}.yml", *alone))["changed"] == 0
     assert writes(audit()) == []
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from sandbox.kube import Cluster
-from tools import sandbox_s3
+from tools import accounts, sandbox_s3
 from tools.playbook import ansible_playbook, recap, writes
 
 SITE = ("-i", "inventories/local", "playbooks/site.yml")
@@ -54,16 +54,26 @@ def test_the_printed_curl_command_works_as_printed(printed_curl: str) -> None:
 
 
 def test_the_second_run_changes_nothing_and_takes_under_a_minute(
-    site: subprocess.CompletedProcess[str], audit: Callable[[], list[dict[str, Any]]]
+    site: subprocess.CompletedProcess[str],
+    audit: Callable[[], list[dict[str, Any]]],
+    installer: accounts.Account,
 ) -> None:
     begin = time.monotonic()
-    again = ansible_playbook(*SITE)
+    again = ansible_playbook(*SITE, "-e", f"llmstack_kubeconfig={installer.kubeconfig}")
     seconds = time.monotonic() - begin
     assert again.returncode == 0, again.stdout[-8000:] + again.stderr
     assert recap(again.stdout)["changed"] == 0, again.stdout
     assert recap(again.stdout)["failed"] == 0
-    assert writes(audit()) == []
+    assert writes(audit(), installer.username) == []
     assert seconds < 60
+
+
+def test_the_preflight_asked_for_every_right_that_these_runs_have_used(
+    asked_rules: list[dict[str, Any]], sandbox: dict[str, Any], installer: accounts.Account
+) -> None:
+    uses = accounts.used(Path(sandbox["audit_log"]), installer.username)
+    assert {use.resource for use in uses} >= {"secrets", "deployments", "inferenceservices", "pods", "gateways"}
+    assert accounts.uncovered(uses, asked_rules) == []
 
 
 def test_check_mode_with_diff_says_no_change_and_writes_nothing(

@@ -16,19 +16,32 @@ import pytest
 
 from sandbox.kube import Cluster
 from tools import sandbox_s3
+from tools.cluster_objects import everything
 from tools.playbook import ansible_playbook, recap
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("real_node")]
 LOCAL = ("-i", "inventories/local")
 CONFIRMED = ("-e", "operations_confirm_uninstall=sandbox")
-NAMESPACES = ("cert-manager", "istio-system", "kserve", "model-serving")
+NAMESPACES = ("cert-manager", "gpu-operator", "istio-system", "kserve", "model-serving", "monitoring")
 # Made and removed by the cluster itself, all the time.
-PASSING = re.compile(r"^(Event|EndpointSlice|Endpoints|Lease|PodMetrics|NodeMetrics|ControllerRevision|Node|CSINode)$")
+PASSING = frozenset(
+    (
+        "Event",
+        "EndpointSlice",
+        "Endpoints",
+        "Lease",
+        "PodMetrics",
+        "NodeMetrics",
+        "ControllerRevision",
+        "Node",
+        "CSINode",
+    )
+)
 # What stays, and why. Everything else that is left is a fault.
 STAYS = {
     r"CustomResourceDefinition .*": "with one goes every object of its kind, whoever made it",
     r"APIService v\w+\..*": "the API server makes one for each group of a CRD",
-    r"Namespace (cert-manager|istio-system|knative-serving|kserve|model-serving)": "others may have objects there",
+    rf"Namespace ({'|'.join(NAMESPACES)})": "others may have objects there",
     r"(ServiceAccount .*/default|ConfigMap .*/kube-root-ca\.crt)": "Kubernetes puts them into every namespace",
     r"ConfigMap \S+/istio-ca-root-cert": "istiod puts it into every namespace",
     r"(Secret|ConfigMap) cert-manager/cert-manager-\S+": "cert-manager's own CA, which it makes itself",
@@ -42,21 +55,7 @@ STAYS = {
 
 
 def dump(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    """Every object that the API server serves, by kind, namespace and name."""
-    paths = ["/api/v1"]
-    for group in cluster.get("/apis")["groups"]:
-        paths.append(f"/apis/{group['preferredVersion']['groupVersion']}")
-    found = {}
-    for path in paths:
-        for resource in cluster.get(path)["resources"]:
-            if "/" in resource["name"] or "list" not in resource["verbs"] or PASSING.match(resource["kind"]):
-                continue
-            status, answer = cluster.request("GET", f"{path}/{resource['name']}")
-            for item in answer.get("items", []) if status == 200 else []:
-                metadata = item["metadata"]
-                where = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
-                found[f"{resource['kind']} {where}{metadata['name']}"] = item
-    return found
+    return everything(cluster, without=PASSING)
 
 
 def described(item: dict[str, Any]) -> dict[str, Any]:

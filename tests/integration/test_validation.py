@@ -29,6 +29,9 @@ VERSIONS = yaml.safe_load((checkout.ROOT / "roles/versions/vars/main.yml").read_
 # Any image with Python.
 IMAGE = f"docker.io/kserve/storage-initializer:{VERSIONS['kserve']['version']}"
 PORT = 8080
+# The sandbox's Prometheus reads the monitors and rules of all namespaces.
+MONITOR = "engines"
+ENGINES = {"matchExpressions": [{"key": "serving.kserve.io/inferenceservice", "operator": "Exists"}]}
 ISVC = "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices"
 # Some minutes: pods start, fail and go.
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("kserve")]
@@ -106,6 +109,13 @@ def space(cluster: Cluster) -> Iterator[str]:
     create(cluster, f"/api/v1/namespaces/{name}/configmaps", data)
     for manifest in (service("well"), *BROKEN.values()):
         create(cluster, ISVC.format(name), manifest)
+    monitor = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": {"name": MONITOR},
+        "spec": {"selector": ENGINES, "podMetricsEndpoints": [{"port": "http", "path": "/scrape", "interval": "2s"}]},
+    }
+    create(cluster, f"/apis/monitoring.coreos.com/v1/namespaces/{name}/podmonitors", monitor)
     wait_until("the service", lambda: is_ready(cluster, name, "well"), 180)
     yield name
     cluster.request("DELETE", f"/api/v1/namespaces/{name}")
@@ -229,6 +239,15 @@ def patched(cluster: Cluster, path: str, patch: dict[str, Any], undo: dict[str, 
         cluster.merge(path, undo)
 
 
+@contextmanager
+def made(cluster: Cluster, path: str, manifest: dict[str, Any]) -> Iterator[None]:
+    create(cluster, path, manifest)
+    try:
+        yield
+    finally:
+        cluster.request("DELETE", f"{path}/{manifest['metadata']['name']}")
+
+
 def test_a_namespace_that_lets_privileged_pods_in_is_red(look: Look, cluster: Cluster, space: str) -> None:
     label = "pod-security.kubernetes.io/enforce"
     path = f"/api/v1/namespaces/{space}"
@@ -244,20 +263,18 @@ def test_a_namespace_that_lets_privileged_pods_in_is_red(look: Look, cluster: Cl
 def test_a_network_policy_that_misses_the_pods_is_red(look: Look, cluster: Cluster, space: str) -> None:
     path = f"/apis/networking.k8s.io/v1/namespaces/{space}/networkpolicies"
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "ingress"}}
-    create(cluster, path, {**policy, "spec": {"podSelector": {"matchLabels": {"app": "other"}}}})
-    assert set(seen(look(), "fail", "warn")) == {"network_policies"}
-    cluster.merge(f"{path}/ingress", {"spec": {"podSelector": {"matchLabels": {"app": None}}}})
-    assert "network_policies" in seen(look(), "pass")
-    cluster.request("DELETE", f"{path}/ingress")
+    with made(cluster, path, {**policy, "spec": {"podSelector": {"matchLabels": {"app": "other"}}}}):
+        assert set(seen(look(), "fail", "warn")) == {"network_policies"}
+        cluster.merge(f"{path}/ingress", {"spec": {"podSelector": {"matchLabels": {"app": None}}}})
+        assert "network_policies" in seen(look(), "pass")
 
 
 def test_a_certificate_without_an_issuer_is_red(look: Look, cluster: Cluster, space: str) -> None:
     path = f"/apis/cert-manager.io/v1/namespaces/{space}/certificates"
     spec = {"secretName": "tls", "dnsNames": ["example.com"], "issuerRef": {"name": "nobody"}}
     manifest = {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"name": "lost"}, "spec": spec}
-    create(cluster, path, manifest)
-    report = look()
-    cluster.request("DELETE", f"{path}/lost")
+    with made(cluster, path, manifest):
+        report = look()
     assert set(seen(report, "fail", "warn")) == {"certificates"}
 
 
@@ -267,10 +284,9 @@ def test_a_component_without_pods_is_red(look: Look, cluster: Cluster, space: st
     pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "none", "image": "nothing:here"}]}}
     spec = {"selector": {"matchLabels": labels}, "template": pod}
     manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "controller"}, "spec": spec}
-    create(cluster, path, manifest)
-    # The services of this namespace that are broken on purpose are components here too.
-    message = seen(look(component_namespaces=[space]), "fail")["components"]
-    cluster.request("DELETE", f"{path}/controller")
+    with made(cluster, path, manifest):
+        # The services of this namespace that are broken on purpose are components here too.
+        message = seen(look(component_namespaces=[space]), "fail")["components"]
     assert f"Deployment {space}/controller has 0 of 1 pods ready" in message
     assert "controller" not in seen(look(component_namespaces=[space]), "fail")["components"]
 
@@ -278,6 +294,48 @@ def test_a_component_without_pods_is_red(look: Look, cluster: Cluster, space: st
 def test_a_cluster_out_of_the_tested_range_is_red(look: Look) -> None:
     tested = {"gateway_api": {"version": "v0.0.1", "kubernetes": {"maximum": "1.20"}}}
     assert set(seen(look(tested_versions=tested), "fail", "warn")) == {"versions"}
+
+
+def test_an_alert_that_fires_is_red(look: Look, cluster: Cluster, space: str) -> None:
+    rule = {"alert": "Planted", "expr": "vector(1)", "labels": {"severity": "critical"}}
+    manifest = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "planted"},
+        "spec": {"groups": [{"name": "planted", "rules": [rule]}]},
+    }
+    path = f"/apis/monitoring.coreos.com/v1/namespaces/{space}/prometheusrules"
+    with made(cluster, path, manifest):
+        report = settled(look, "well", "alerts")
+    assert set(seen(report, "fail", "warn")) == {"alerts"}
+    [finding] = [check for check in report["checks"] if check["id"] == "alerts"]
+    assert any("Planted (critical)" in line for line in finding["evidence"])
+    wait_until("The alert is silent", lambda: "alerts" in seen(look(), "pass"), 180)
+
+
+def test_a_monitor_that_misses_the_pods_is_red(look: Look, cluster: Cluster, space: str) -> None:
+    path = f"/apis/monitoring.coreos.com/v1/namespaces/{space}/podmonitors/{MONITOR}"
+    other = {"matchExpressions": [{"key": "nobody", "operator": "Exists"}]}
+    with patched(cluster, path, {"spec": {"selector": other}}, {"spec": {"selector": ENGINES}}):
+        report = settled(look, "well", "monitoring")
+    assert set(seen(report, "fail", "warn")) == {"monitoring"}
+    wait_until("Prometheus sees the pods", lambda: "monitoring" in seen(look(), "pass"), 180)
+
+
+def test_a_service_that_leads_nowhere_is_red(look: Look, cluster: Cluster, space: str) -> None:
+    """With KServe's controller stopped, which would mend it at once."""
+    controller = "/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"
+    pods = "/api/v1/namespaces/kserve/pods?labelSelector=control-plane%3Dkserve-controller-manager"
+    own = f"/api/v1/namespaces/{space}/services/well-predictor"
+    ports = cluster.get(own)["spec"]["ports"]
+    nowhere = [{**ports[0], "targetPort": 9}]
+    with patched(cluster, controller, {"spec": {"replicas": 0}}, {"spec": {"replicas": 1}}):
+        wait_until("KServe's controller stops", lambda: cluster.get(pods)["items"] == [])
+        with patched(cluster, own, {"spec": {"ports": nowhere}}, {"spec": {"ports": ports}}):
+            report = look()
+    assert set(seen(report, "fail", "warn")) == {"endpoint_service"}
+    wait_until("KServe's controller", lambda: cluster.get(controller)["status"].get("readyReplicas") == 1, 120)
+    wait_until("The service answers", lambda: "endpoint_gateway" in seen(look(), "pass"), 60)
 
 
 def test_what_is_required_may_not_be_skipped(look: Look) -> None:

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 
-from . import go, knative, lifecycle
+from . import envoy_gateway, go, knative, lifecycle
 from .binaries import ON_DEMAND
 from .errors import SandboxError
 from .layout import Layout
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     logs = commands.add_parser("logs", help="the logs of its processes, or of one of them")
     logs.add_argument("name", nargs="?", help="such as kubelet or kube-apiserver")
     add = commands.add_parser("add", help="give it the images and manifests of a part (built when first used)")
-    add.add_argument("part", choices=["knative"])
+    add.add_argument("part", choices=sorted(_PARTS))
     kubectl = commands.add_parser("kubectl", help="kubectl against it (built when first used)")
     kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
@@ -88,8 +88,8 @@ def _logs(layout: Layout, options: argparse.Namespace) -> None:
         subprocess.run(["tail", "-n", "1000" if options.name else "20", str(path)], check=False)
 
 
-def _add(layout: Layout, _options: argparse.Namespace) -> None:
-    knative.add(layout, lifecycle.endpoints(layout))
+def _add(layout: Layout, options: argparse.Namespace) -> None:
+    _PARTS[options.part](layout, lifecycle.endpoints(layout))
 
 
 def _kubectl(layout: Layout, options: argparse.Namespace) -> None:
@@ -98,6 +98,7 @@ def _kubectl(layout: Layout, options: argparse.Namespace) -> None:
     os.execve(command, ["kubectl", *options.arguments], {**os.environ, "KUBECONFIG": kubeconfig})
 
 
+_PARTS = {"envoy-gateway": envoy_gateway.add, "knative": knative.add}
 _COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "logs": _logs, "add": _add, "kubectl": _kubectl}
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ IN_PODS = (
         (f"github.com/prometheus/common/version.Version={PROMETHEUS_VERSION.removeprefix('v')}",),
     ),
 )
-# Built when somebody first asks for them: `python -m sandbox kubectl ...`, `python -m sandbox add knative`.
+# Built when somebody first asks for them: `python -m sandbox kubectl ...`, `python -m sandbox add PART`.
 ON_DEMAND = (_kubernetes("kubectl", 20),)
 KNATIVE = (
     Binary("knative-controller", "knative", "knative.dev/serving/cmd/controller", 110),
@@ -123,5 +123,6 @@ KNATIVE = (
     Binary("knative-queue", "knative", "knative.dev/serving/cmd/queue", 10),
     Binary("net-gateway-api", "knative", "sandbox.invalid/knative/net-gateway-api", 10),
 )
+ENVOY_GATEWAY = (Binary("envoy-gateway", "envoy-gateway", "github.com/envoyproxy/gateway/cmd/envoy-gateway", 240),)
 
-ALL = {binary.name: binary for binary in (*CONTROL_PLANE, *IN_PODS, *ON_DEMAND, *KNATIVE)}
+ALL = {binary.name: binary for binary in (*CONTROL_PLANE, *IN_PODS, *ON_DEMAND, *KNATIVE, *ENVOY_GATEWAY)}

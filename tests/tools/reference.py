@@ -42,7 +42,9 @@ def versions() -> str:
             span += " and newer"
         origins = [*entry.get("charts", {}).values(), *entry.get("images", {}).values(), entry.get("manifest")]
         told = "<br>".join(f"`{origin}`" for origin in origins if origin)
-        rows.append([name, entry["version"], span, str(entry.get("eol") or "not announced"), told, entry["source"]])
+        needs = ", ".join(entry.get("needs", []))
+        end = str(entry.get("eol") or "not announced")
+        rows.append([name, entry["version"], span, needs, end, told, entry["source"]])
     control = data["versions_control_node"]
     needs = [["Helm", control["helm"]], *([name, floor] for name, floor in control["python_packages"].items())]
     return f"""# Versions
@@ -51,7 +53,7 @@ def versions() -> str:
 The one table of `roles/versions/vars/main.yml`. Every role has a variable to deviate from it, `playbooks/preflight.yml`
 refuses a cluster outside the ranges, and warns after the end of life.
 
-{_table(["Component", "Version", "Kubernetes", "End of life", "From", "Source"], rows)}
+{_table(["Component", "Version", "Kubernetes", "Needs", "End of life", "From", "Source"], rows)}
 The machine that Ansible runs on needs at least:
 
 {_table(["What", "Version"], needs)}"""

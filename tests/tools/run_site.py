@@ -22,7 +22,7 @@ Unproven by this run:
   - pods: no chart's controller started, no webhook answered, no image was pulled
   - the model: it was neither uploaded, nor downloaded by the storage initializer, nor served
   - the gateway and the chat completion through it
-To prove them run 'make site' as root on Linux, or give the playbook a cluster (README, "A real cluster").
+To prove them run 'make site' as root on Linux, or give the playbook a cluster (docs/getting-started.md).
 """
 
 

@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What README.md and docs/ tell people to type or to open exists and works.
 
-Every line of a block marked ```sh is checked: `make` by its targets, `ansible-playbook` with --syntax-check,
-`ansible-doc` by running it, and the rest must be named in PROVED_BY (or in NOT_RUN, with the reason). A ```yaml block
-that begins with a comment naming a path is a file of the user: it is written there before the commands are checked.
+Every line of a block marked ```sh is checked: `make` by its targets, `ansible-playbook` with --syntax-check (and with
+--check by integration/test_inventories and test_operations), `ansible-doc` by running it, and the rest must be named in
+PROVED_BY (or in NOT_RUN, with the reason). A ```yaml block that begins with a comment naming a path is a file of the
+user: it is written there before the commands are checked.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from tools import checkout
+from tools import checkout, pages
+from tools.pages import PAGES, commands
 
 BIN = Path(sys.executable).parent
-PAGES = [checkout.ROOT / "README.md", *sorted((checkout.ROOT / "docs").rglob("*.md"))]
 # Command: the test that runs it.
 PROVED_BY: dict[str, str] = {}
 # Command: why no test runs it.
@@ -31,17 +32,6 @@ NOT_RUN = {
     "pip install -r requirements.txt": "resolves on the network; test_packaging compares the file with the locked set",
     "ansible-galaxy collection install -r collections/requirements.yml": "needs Galaxy; test_packaging checks the file",
 }
-
-
-def blocks(language: str) -> list[str]:
-    pattern = rf"^```{language}\n(.*?)^```$"
-    return [block for page in PAGES for block in re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)]
-
-
-def commands() -> list[str]:
-    """Command lines, continued ones joined, without comments."""
-    lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
-    return list(dict.fromkeys(line.strip() for line in lines if line.strip() and not line.startswith("#")))
 
 
 def make_targets() -> set[str]:
@@ -59,13 +49,7 @@ def run(line: list[str], folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with the files that the pages tell a user to write."""
-    folder = checkout.copy(tmp_path_factory.mktemp("docs"))
-    for block in blocks("yaml"):
-        if match := re.match(r"# (\S+/\S+\.yml)\n", block):
-            (folder / match[1]).parent.mkdir(parents=True, exist_ok=True)
-            (folder / match[1]).write_text(block)
-    return folder
+    return pages.clone(tmp_path_factory.mktemp("docs"))
 
 
 @pytest.mark.parametrize("command", commands())
@@ -96,8 +80,8 @@ def test_links_lead_to_files(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_readme_names_all_content_and_nothing_else() -> None:
-    text = (checkout.ROOT / "README.md").read_text()
+def test_a_page_names_all_content_and_nothing_else() -> None:
+    text = (checkout.ROOT / "docs" / "content.md").read_text()
     modules = {path.stem for path in (checkout.ROOT / "plugins" / "modules").glob("*.py")}
     assert set(re.findall(r"`llmstack\.serving\.(\w+)`", text)) == modules
     playbooks = {path.name for path in (checkout.ROOT / "playbooks").glob("*.yml")}
@@ -105,6 +89,14 @@ def test_the_readme_names_all_content_and_nothing_else() -> None:
     roles = {path.name for path in (checkout.ROOT / "roles").iterdir() if path.is_dir()}
     table = text.partition("| Role |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == roles
+
+
+def test_the_readme_is_two_screens_and_names_every_playbook() -> None:
+    text = (checkout.ROOT / "README.md").read_text()
+    # The numbers are as many as there are benches.
+    assert len(text.partition("## Numbers")[0].splitlines()) <= 80
+    playbooks = {path.name for path in (checkout.ROOT / "playbooks").glob("*.yml")}
+    assert set(re.findall(r"(\w+\.yml)\b", text)) == playbooks
 
 
 def test_every_make_target_in_the_text_exists() -> None:

@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.llmstack.serving.plugins.module_utils import _preflight_cluster
+from ansible_collections.llmstack.serving.plugins.module_utils._preflight_cluster import Right
 from tools import checkout
+from tools.playbook import ansible_playbook
 
 ROOT = checkout.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -148,8 +151,39 @@ def test_a_playbook_is_a_table_of_contents(playbook: str) -> None:
     for task in play["tasks"]:
         assert set(task) <= {"name", "ansible.builtin.import_role", "tags", "vars"}
         role = task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.")
-        # A single tag must not lead around a confirmation.
+        # A single tag must not lead around a confirmation or a question.
         assert task["tags"] in ([role], [role, "always"])
+
+
+@pytest.mark.parametrize("playbook", sorted(set(PLAYBOOKS) - {"preflight.yml"}))
+def test_a_playbook_looks_for_misspelt_variables_before_all_else(playbook: str) -> None:
+    first = plays(playbook)[0]["tasks"][0]
+    assert first["ansible.builtin.import_role"] == {"name": "llmstack.serving.preflight", "tasks_from": "variables"}
+    assert first["tags"] == ["preflight", "always"]
+
+
+# No cluster answers there, so what goes on ends with another sentence.
+NOWHERE = ("-i", "inventories/dev")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["install.yml"], ["deploy.yml"], ["validate.yml"], ["site.yml", "--tags", "kserve"]], ids=" ".join
+)
+def test_a_misspelt_variable_stops_a_playbook_at_its_first_task(arguments: list[str], tmp_path: Path) -> None:
+    playbook, *tags = arguments
+    variables = json.dumps({"kserve_domian": "x", "llmstack_model": []})
+    done = ansible_playbook(*NOWHERE, f"playbooks/{playbook}", *tags, "-e", variables, HOME=str(tmp_path))
+    assert done.returncode != 0
+    for wrong, right in (("kserve_domian", "kserve_domain"), ("llmstack_model", "llmstack_models")):
+        assert f"The variable {wrong} does not exist: did you mean {right}? Nothing was changed." in done.stdout
+    assert re.findall(r"^TASK \[.* : (.*)\]", done.stdout, re.M)[-1] == "Name the variables that no role reads"
+
+
+def test_a_site_looks_for_misspelt_variables_once(tmp_path: Path) -> None:
+    done = ansible_playbook(*NOWHERE, "playbooks/site.yml", "--tags", "none", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    looks = done.stdout.split("TASK [llmstack.serving.preflight : Name the variables that no role reads]")[1:]
+    assert ["skipping:" in look.partition("TASK [")[0] for look in looks] == [False, True, True]
 
 
 def test_uninstalling_is_installing_backwards() -> None:
@@ -161,6 +195,29 @@ def test_uninstalling_is_installing_backwards() -> None:
         return [step for step in named if step[0] not in WITHOUT_STATE and step not in looks]
 
     assert steps("uninstall.yml") == steps("install.yml", "deploy.yml")[::-1]
+
+
+# Components that are installed by a role of another name.
+INSTALLED_BY = {
+    "gateway_api": "gateway",
+    "gateway_api_inference_extension": "llmd",
+    "knative_gateway_api": "knative",
+    "kube_prometheus_stack": "monitoring",
+    "llm_d": "llmd",
+    "vllm": "vllm_runtime",
+}
+
+
+def test_what_a_component_needs_is_installed_before_it() -> None:
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    steps = [task for name in ("install.yml", "deploy.yml") for task in plays(name)[0]["tasks"]]
+    order = [task["ansible.builtin.import_role"]["name"].removeprefix("llmstack.serving.") for task in steps]
+    needs = [(name, needed) for name, component in table.items() for needed in component.get("needs", [])]
+    assert len(needs) >= 8
+    for name, needed in needs:
+        assert needed in table
+        role, earlier = INSTALLED_BY.get(name, name), INSTALLED_BY.get(needed, needed)
+        assert role == earlier or order.index(earlier) < order.index(role), f"{name} needs {needed}"
 
 
 def test_all_plays_take_their_credentials_alike() -> None:
@@ -587,7 +644,14 @@ ASKED: dict[str, dict[str, Any]] = {
     "as-shipped": {},
     "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1},
     "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
+    "mirrored": {
+        "llmstack_chart_mirror": "mirror.example.com/team/",
+        "gpu_operator_mode": "operator",
+        "llmd_install": False,
+    },
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
+    "by-envoy": {"llmstack_gateway_controller": "envoy_gateway"},
+    "both": {"envoy_gateway_install": True},
 }
 
 
@@ -621,26 +685,9 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    names = ("unknown", "installs", "crds", "objects", "places", "resources", "s3", "runtime")
+    names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
-
-
-MIRRORS: dict[str, dict[str, Any]] = {
-    "oci": {"helm_release_chart_ref": "oci://quay.io/jetstack/charts/cert-manager"},
-    "file": {"helm_release_chart_ref": "https://helm.ngc.nvidia.com/nvidia/charts/gpu-operator-v26.7.0.tgz"},
-}
-
-
-def test_a_mirror_has_every_chart_as_an_oci_artifact(tmp_path: Path) -> None:
-    mirror = {"llmstack_chart_mirror": "mirror.example.com/team/"}
-    cases = {name: {**variables, **mirror} for name, variables in MIRRORS.items()}
-    cases["none"] = MIRRORS["file"]
-    assert evaluate_cases(tmp_path, cases, "__helm_release_mirrored_ref") == {
-        "oci": "oci://mirror.example.com/team/jetstack/charts/cert-manager",
-        "file": "oci://mirror.example.com/team/nvidia/gpu-operator",
-        "none": MIRRORS["file"]["helm_release_chart_ref"],
-    }
 
 
 # As knative.dev/serving config/core and net-gateway-api have them, without what does not matter here.
@@ -929,6 +976,27 @@ def test_preflight_looks_for_the_releases_that_the_roles_make(asked: dict[str, A
     assert named <= releases
 
 
+def test_preflight_looks_for_every_chart_that_is_to_be_installed_where_helm_will(asked: dict[str, Any]) -> None:
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    charts = {
+        name: {
+            f"{reference.removeprefix('oci://')}:{component['version']}"
+            for reference in component.get("charts", {}).values()
+            if reference.startswith("oci://")
+        }
+        for name, component in table.items()
+    }
+    without = {"as-shipped": {"envoy_gateway"}, "by-envoy": {"istio"}, "both": set()}
+    for case, left_out in without.items():
+        expected = set().union(*(found for name, found in charts.items() if name not in left_out))
+        assert set(yaml.safe_load(asked[case]["charts"])) == expected, case
+    mirrored = yaml.safe_load(asked["mirrored"]["charts"])
+    assert f"mirror.example.com/team/nvidia/gpu-operator:{table['gpu_operator']['version']}" in mirrored
+    assert all(chart.startswith("mirror.example.com/team/") for chart in mirrored)
+    assert not [chart for chart in mirrored if "llmisvc" in chart]
+    assert not [chart for chart in yaml.safe_load(asked["elsewhere"]["charts"]) if "kserve/charts/kserve-crd" in chart]
+
+
 def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, Any]) -> None:
     runtime, theirs = asked["as-shipped"]["runtime"], defaults("vllm_runtime")
     assert runtime["max_model_len"] == theirs["vllm_runtime_max_model_len"]
@@ -941,16 +1009,22 @@ def test_preflight_looks_at_who_keeps_the_objects_that_the_roles_apply(asked: di
     assert kinds == ["ServiceAccount", "Gateway", "ClusterServingRuntime", "InferenceService"]
 
 
-def test_preflight_asks_for_each_permission_once(asked: dict[str, Any]) -> None:
-    resources = [
-        (entry["group"], entry["resource"], entry.get("subresource")) for entry in asked["as-shipped"]["resources"]
-    ]
-    assert len(set(resources)) == len(resources)
-    verbs = {(entry["group"], entry["resource"]): set(entry["verbs"]) for entry in asked["as-shipped"]["resources"]}
-    everything = {"get", "list", "watch", "create", "patch", "delete"}
-    assert everything <= verbs["serving.kserve.io", "inferenceservices"]
-    assert everything | {"update"} <= verbs["", "secrets"]
-    assert {"bind", "escalate"} <= verbs["rbac.authorization.k8s.io", "clusterroles"]
+def test_preflight_asks_for_the_rights_of_the_roles_that_do_something(asked: dict[str, Any]) -> None:
+    needed = {case: _preflight_cluster.needs(found["permissions"]) for case, found in asked.items()}
+    write = ("get", "list", "watch", "create", "patch", "delete")
+    for verb in write:
+        assert {"cert-manager", "kserve", "model-serving"} <= set(needed["served"][Right(verb, "", "secrets")])
+    # Helm's records.
+    assert "model-serving" not in needed["served"][Right("update", "", "secrets")]
+    for verb in (*write, "bind", "escalate"):
+        assert needed["served"][Right(verb, "rbac.authorization.k8s.io", "clusterroles")] == {None: ""}
+    services = Right("patch", "serving.kserve.io", "inferenceservices")
+    assert needed["served"][services] == {"model-serving": ""}
+    assert services not in needed["as-shipped"]
+    assert set(needed["elsewhere"][Right("create", "policy", "poddisruptionbudgets")]) == {"mesh"}
+    storage = Right("create", "serving.kserve.io", "clusterstoragecontainers")
+    assert storage in needed["as-shipped"]
+    assert storage not in needed["elsewhere"]
 
 
 VALIDATION: dict[str, Any] = {

@@ -150,6 +150,8 @@ def test_what_is_free_is_unknown_without_pods() -> None:
         ({"cloud.google.com/gke-accelerator": "nvidia-l4"}, "L4", "gke", 22579),
         ({"k8s.amazonaws.com/accelerator": "nvidia-x1"}, "nvidia-x1", "eks", None),
         ({"kubernetes.azure.com/accelerator": "nvidia"}, None, "aks", None),
+        ({"karpenter.k8s.aws/instance-gpu-name": "l4"}, "l4", "eks", 22579),
+        ({"eks.amazonaws.com/nodegroup": "gpu", "nvidia.com/gpu.product": "NVIDIA-L4"}, "NVIDIA-L4", "eks", 22579),
     ],
 )
 def test_the_labels_of_clouds(labels: dict[str, str], product: str | None, cloud: str, memory_mib: int | None) -> None:

@@ -123,6 +123,10 @@ def test_options_of_the_pod() -> None:
     [dcgm] = pod(dcgm_level=2)["spec"]["initContainers"]
     assert dcgm["command"] == ["sh", "-c", "nv-hostengine && dcgmi diag -r 2 -j; true"]
     assert dcgm["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    both = pod(dcgm_level=2, nccl_image="nccl-tests:1")["spec"]["initContainers"]
+    assert [(each["name"], each["image"]) for each in both] == [("dcgmi", "dcgm:4"), ("nccl", "nccl-tests:1")]
+    assert both[1]["command"] == ["sh", "-c", "all_reduce_perf -b 512M -e 512M -g 8; true"]
+    assert both[1]["resources"]["limits"]["nvidia.com/gpu"] == "8"
 
 
 def state(phase: str, container: dict[str, Any] | None = None, name: str = "nvidia-smi", **more: Any) -> dict[str, Any]:

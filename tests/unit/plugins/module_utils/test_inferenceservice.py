@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import (
+    ENGINE_METRICS,
     OptionError,
     manifest,
     with_hashes,
@@ -147,6 +149,14 @@ def test_guide_s_concurrency_becomes_keda_on_the_engine_s_metric() -> None:
     )
     assert "scaleMetric" not in found
     assert "scaleTarget" not in found
+
+
+@pytest.mark.parametrize("metric", sorted(ENGINE_METRICS))
+def test_a_metric_of_the_engine_is_summed_as_keda_divides_it_by_the_pods(metric: str) -> None:
+    found = predictor(keda=True, scale_metric=metric, scale_target=80, prometheus_url="http://prometheus:9090")
+    query = found["autoScaling"]["metrics"][0]["external"]["metric"]["query"]
+    assert re.fullmatch(r"(?:100 \* )?sum\(.+\)", query)
+    assert "avg" not in query
 
 
 @pytest.mark.parametrize(

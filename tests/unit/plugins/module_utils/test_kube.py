@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -97,6 +98,97 @@ def test_list_follows_pages_and_names_kinds(api: Any, kube: Kube) -> None:
     assert [(item["kind"], item["metadata"]["name"]) for item in items] == [("ConfigMap", "a"), ("ConfigMap", "b")]
     assert version == "5"
     assert api.requests[1][2] == {"limit": "500", "labelSelector": "x=y", "continue": "next"}
+
+
+def listed(*items: dict[str, Any], separators: tuple[str, str] = (",", ":"), **metadata: str) -> bytes:
+    """A list as the API server writes it."""
+    page = {"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": list(items)}
+    return json.dumps(page, separators=separators).encode() + b"\n"
+
+
+def item(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("pods", "kept"),
+    [
+        ([], []),
+        ([item("a")], []),
+        ([item("a", gpu=1)], ["a"]),
+        ([item("a", gpu=1), item("b"), item("c", gpu=1)], ["a", "c"]),
+        ([item("a"), item("b", gpu=1), item("c")], ["b"]),
+        # What looks like the beginning of an item, inside of one: nothing is cut in two.
+        ([item("a", nested=[1, {"metadata": {"name": "gpu"}}]), item("b")], ["a", "b"]),
+        ([item("a", nested=[1, {"metadata": {"name": "x"}}, 2], gpu=1)], ["a"]),
+        ([item("a", text=',{"metadata":{"name":"gpu"}}'), item("b")], ["a"]),
+    ],
+)
+def test_items_that_do_not_mention_a_text_are_left_out(pods: list[dict[str, Any]], kept: list[str]) -> None:
+    page = _kube._decoded(listed(*pods), b"gpu")
+    assert [entry["metadata"]["name"] for entry in page["items"]] == kept
+    assert [entry for entry in pods if entry["metadata"]["name"] in kept] == page["items"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        listed(item("a"), item("b"), separators=(", ", ": ")),
+        b'{"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b"}}],"kind":"PodList","metadata":{}}',
+        b'{"kind":"PodList","metadata":{},"items":[{"kind":"Pod","metadata":{"name":"a"}},{"metadata":{"name":"b"}}]}',
+    ],
+)
+def test_a_list_in_another_form_is_read_whole(data: bytes) -> None:
+    names = [entry["metadata"]["name"] for entry in _kube._decoded(data, b"a")["items"]]
+    assert "a" in names
+    assert json.loads(data)["items"] == _kube._decoded(data, b"")["items"]
+
+
+def test_the_next_page_is_asked_for_before_this_one_is_handed_out() -> None:
+    asked: list[str] = []
+    pages = {
+        "": listed(item("a"), **{"continue": "1"}),
+        "1": listed(item("b"), separators=(", ", ": "), **{"continue": "2"}),
+        "2": listed(item("c")),
+    }
+    begun = threading.Event()
+
+    def read(token: str) -> bytes:
+        asked.append(token)
+        if token == "1":
+            begun.set()
+        return pages[token]
+
+    given = _kube._with_next(read)
+    assert next(given) == pages[""]
+    assert begun.wait(10)
+    assert list(given) == [pages["1"], pages["2"]]
+    assert asked == ["", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"kind":"PodList","apiVersion":"v1","metadata":{"continue":"abc"},"items":[{"metadata":{"name":"a"}}]}',
+        # As the API server writes lists of custom resources.
+        b'{"apiVersion":"v1","items":[{"metadata":{"name":"a"}}],"kind":"WidgetList","metadata":{"continue":"abc"}}',
+        b'{"apiVersion":"v1","items":[],"kind":"WidgetList","metadata":{"continue":"abc"}}',
+        b'{"metadata": {"continue": "abc"}, "items": null}',
+    ],
+)
+def test_the_token_of_the_next_page_is_found_wherever_it_stands(data: bytes) -> None:
+    assert _kube._continue(data) == "abc"
+    assert _kube._decoded(data, b"") == json.loads(data)
+    assert _kube._decoded(data, b"nothing")["metadata"] == {"continue": "abc"}
+
+
+def test_a_page_that_cannot_be_read_is_an_error_of_the_list(api: Any, kube: Kube) -> None:
+    api.planned[("GET", COLLECTION)] = [
+        (200, {"metadata": {"continue": "next"}, "items": []}),
+        (403, {"message": "no", "reason": "Forbidden"}),
+    ]
+    with pytest.raises(errors.Forbidden):
+        kube.list("v1", "ConfigMap", "models")
 
 
 def test_delete_tells_gone_from_going(api: Any, kube: Kube) -> None:

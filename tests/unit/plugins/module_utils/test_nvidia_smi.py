@@ -53,6 +53,7 @@ def test_a_report_as_facts() -> None:
         ("ecc-off", "smoke-memory-errors", "warn", "ECC is off on GPU-00000000"),
         ("row-remap-pending", "smoke-memory-repair", "fail", "a row will be remapped at the next reset"),
         ("row-remap-failure", "smoke-memory-repair", "fail", "a row could not be remapped: the GPU has to be replaced"),
+        ("xid", "smoke-xid", "fail", "XID 79"),
         ("recovery", "smoke-recovery", "fail", "the driver asks for: Drain and Reset"),
         ("throttling", "smoke-throttling", "fail", "hw_slowdown, hw_thermal_slowdown"),
         ("pcie-width", "smoke-pcie", "fail", "PCIe x8 of x16"),

@@ -51,51 +51,68 @@ def test_the_end_of_life_is_a_warning_from_the_day_after() -> None:
 
 # Permissions
 
-WANTED = [
-    {"group": "", "resource": "nodes", "verbs": ["list"]},
-    {"group": "apps", "resource": "deployments", "verbs": ["create", "patch"], "namespaces": ["models", "kserve"]},
-    {"group": "", "resource": "pods", "subresource": "log", "verbs": ["get"], "namespaces": ["models"]},
+RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["nodes", "pods/log"], "verbs": ["list"]},
+    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["create", "patch"], "namespaces": ["a", "b"]},
+    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["create"], "namespaces": ["c"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"], "without": "free GPUs are not known"},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"], "namespaces": ["models"]},
 ]
+CREATE = judge.Right("create", "apps", "deployments")
+PATCH = judge.Right("patch", "apps", "deployments")
+LIST_PODS = judge.Right("list", "", "pods")
 
 
-def test_every_verb_is_a_question() -> None:
-    assert judge.questions(WANTED) == [
-        {"verb": "list", "group": "", "resource": "nodes"},
-        {"verb": "create", "group": "apps", "resource": "deployments"},
-        {"verb": "patch", "group": "apps", "resource": "deployments"},
-        {"verb": "get", "group": "", "resource": "pods", "subresource": "log"},
-    ]
+def test_each_right_is_needed_once_and_in_all_places_that_a_rule_names() -> None:
+    needed = judge.needs(RULES)
+    assert needed[CREATE] == {"a": "", "b": "", "c": ""}
+    assert needed[PATCH] == {"a": "", "b": ""}
+    assert needed[judge.Right("list", "", "pods", "log")] == {None: ""}
+    assert needed[LIST_PODS] == {None: "free GPUs are not known", "models": ""}
+    assert len(needed) == 5
 
 
-def test_what_is_refused_everywhere_is_asked_again_where_it_is_used() -> None:
-    asked = judge.questions(WANTED)
-    again = judge.by_namespace([asked[0], asked[2], asked[3]], WANTED)
-    assert [(question["resource"], question["namespace"]) for question in again] == [
-        ("deployments", "models"),
-        ("deployments", "kserve"),
-        ("pods", "models"),
-    ]
+def test_who_cannot_do_without_a_right_decides() -> None:
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
+    for rules in ([*RULES, rule], [rule, *RULES]):
+        assert judge.needs(rules)[LIST_PODS][None] == ""
+
+
+def test_a_right_is_asked_for_as_the_api_names_it() -> None:
+    assert CREATE.attributes() == {"verb": "create", "group": "apps", "resource": "deployments"}
+    log = judge.Right("get", "", "pods", "log")
+    assert log.attributes("models") == {
+        "verb": "get",
+        "resource": "pods",
+        "subresource": "log",
+        "namespace": "models",
+    }
 
 
 def test_all_missing_permissions_are_one_sentence() -> None:
-    refused = [
-        {"verb": "create", "group": "apps", "resource": "deployments", "namespace": "models"},
-        {"verb": "patch", "group": "apps", "resource": "deployments", "namespace": "models"},
-        {"verb": "get", "group": "", "resource": "pods", "subresource": "log"},
-    ]
-    [found] = judge.of_permissions(judge.questions(WANTED), refused)
+    refused = [(CREATE, "a"), (PATCH, "a"), (judge.Right("list", "", "pods", "log"), None)]
+    [found] = judge.of_permissions(RULES, refused)
     assert found.status == FAIL
-    assert found.message.endswith("create, patch deployments.apps in models; get pods/log")
+    assert found.message.endswith("create, patch deployments.apps in a; list pods/log")
+    assert found.evidence["refused"][0] == CREATE.attributes("a")
 
 
 def test_permissions_that_are_all_there_pass() -> None:
-    [found] = judge.of_permissions(judge.questions(WANTED), [])
-    assert (found.status, found.evidence["asked"]) == (PASS, 4)
+    [found] = judge.of_permissions(RULES, [])
+    assert (found.status, found.evidence["asked"], found.evidence["rules"]) == (PASS, 5, RULES)
+
+
+def test_what_a_play_can_do_without_is_a_warning_that_says_what_is_lost() -> None:
+    passed, warned = judge.of_permissions(RULES, [(LIST_PODS, None)])
+    assert (passed.status, warned.status) == (PASS, WARN)
+    assert warned.message.endswith("not permitted to list pods: free GPUs are not known")
+    assert [found.status for found in judge.of_permissions(RULES, [(LIST_PODS, "models")])] == [FAIL]
 
 
 def test_who_may_not_grant_rights_is_warned() -> None:
-    refused = [{"verb": "escalate", "group": "rbac.authorization.k8s.io", "resource": "clusterroles"}]
-    assert [found.status for found in judge.of_permissions([], refused)] == [PASS, WARN]
+    rules = [{"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "verbs": ["escalate"]}]
+    refused = [(judge.Right("escalate", "rbac.authorization.k8s.io", "clusterroles"), None)]
+    assert [found.status for found in judge.of_permissions(rules, refused)] == [PASS, WARN]
 
 
 def test_permissions_that_nobody_answered_are_skipped() -> None:

@@ -62,7 +62,7 @@ def test_only_live_pods_travel(run: Run, api: Any) -> None:
     add(api, gpu_nodes.node())
     run()
     [query] = [query for _method, path, query in api.requests if path == "/api/v1/pods"]
-    assert query["fieldSelector"] == "status.phase!=Succeeded,status.phase!=Failed"
+    assert query["fieldSelector"] == "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
     assert query["limit"] == "500"
 
 

@@ -284,3 +284,48 @@ def test_info_tells_each_part_and_asks(api: Any, run: Any, kserve: None) -> None
 
 def test_info_of_nothing(api: Any, run: Any) -> None:
     assert run(llmdeployment_info, namespace="models")["llmdeployments"] == []
+
+
+CLASSES = "/apis/gateway.networking.k8s.io/v1/gatewayclasses"
+ENVOY = "gateway.envoyproxy.io/gatewayclass-controller"
+
+
+@pytest.fixture
+def envoy_gateway(api: Any, kserve: None) -> None:
+    """The Gateway is Envoy Gateway's; beside it is one of Istio's."""
+    for name, controller in (("eg", ENVOY), ("istio", "istio.io/gateway-controller")):
+        spec = {"controllerName": controller}
+        metadata = {"name": name}
+        api.put(f"{CLASSES}/{name}", {"kind": "GatewayClass", "metadata": metadata, "spec": spec})
+    listeners = [{"name": "http", "port": 80}]
+    for namespace, name, class_ in (("kserve", "kserve-ingress-gateway", "eg"), ("mesh", "public", "istio")):
+        api.put(
+            f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/gateways/{name}",
+            {
+                "kind": "Gateway",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"gatewayClassName": class_, "listeners": listeners},
+                "status": {"addresses": [{"value": "gateway-istio.kserve.svc.cluster.local"}]},
+            },
+        )
+
+
+def test_a_gateway_that_does_not_route_to_pools_is_refused_with_one_that_does(
+    api: Any, run: Any, envoy_gateway: None
+) -> None:
+    result = run(**OPTIONS)
+    assert result["failed"]
+    assert "Gateway kserve/kserve-ingress-gateway is one of Envoy Gateway" in result["msg"]
+    assert "Name mesh/public in serving.gateway" in result["msg"]
+    assert api.writes == []
+
+
+def test_envoy_gateway_serves_a_deployment_without_a_picker(api: Any, run: Any, envoy_gateway: None) -> None:
+    serving = {**OPTIONS["serving"], "scheduler": {"enabled": False}}
+    assert "failed" not in run(check=True, **{**OPTIONS, "serving": serving})
+
+
+def test_envoy_gateway_routes_to_pools_with_its_ai_extension(api: Any, run: Any, envoy_gateway: None) -> None:
+    group = {"kind": "APIGroup", "apiVersion": "v1", "name": "aigateway.envoyproxy.io"}
+    api.planned[("GET", "/apis/aigateway.envoyproxy.io")] = [(200, group)]
+    assert "failed" not in run(check=True, **OPTIONS)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,15 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _kv_cache, _model_fit, _model_tensors
+from ansible_collections.llmstack.serving.plugins.module_utils import (
+    _gpu_nodes,
+    _kv_cache,
+    _model_fit,
+    _model_tensors,
+)
 from ansible_collections.llmstack.serving.plugins.module_utils._model_architectures import describe
 from ansible_collections.llmstack.serving.plugins.modules import model_fit
-from tools import checkpoints
+from tools import checkout, checkpoints, gpu_nodes
 from tools.checkpoints import DEEPSEEK_V3, GPT_OSS_20B, LLAMA_3_1_8B, LLAMA_3_1_70B
 
 H100 = {"product": "NVIDIA-H100-80GB-HBM3"}
@@ -250,3 +256,47 @@ def test_everything_that_is_returned_is_documented(run: Run) -> None:
     assert set(result) - {"changed", "invocation", "warnings"} == set(documented)
     assert set(result["memory"]) == set(documented["memory"]["sample"])
     assert set(result["suggestions"][0]) == set(documented["suggestions"]["sample"][0])
+
+
+# docs/will-my-model-fit.md: what its worked example says is what the modules say
+
+
+PAGE = (checkout.ROOT / "docs" / "will-my-model-fit.md").read_text().partition("## A worked example")[2]
+
+
+def block(language: str) -> str:
+    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.fixture
+def example(run: Run, tmp_path: Path) -> Run:
+    """The page's second task, on the cluster that it speaks of; the model is on disk instead of in a bucket."""
+    first, second = yaml.safe_load(block("yaml"))
+    assert "llmstack.serving.gpu_check" in first
+    task = second["llmstack.serving.model_fit"]
+    assert task["model"] == "s3://models/llama-3.1-70b"
+    l40s = {**gpu_nodes.LABELS, "nvidia.com/gpu.product": "NVIDIA-L40S", "nvidia.com/gpu.memory": "46068"}
+    found = [gpu_nodes.node("h100"), gpu_nodes.node("l40s", l40s, {"nvidia.com/gpu": "4"})]
+    nodes = [{**_gpu_nodes.read(node, _gpu_nodes.Usage(), _gpu_nodes.Devices()), "usable": True} for node in found]
+    model = checkpoints.write(tmp_path / "llama-70b", LLAMA_3_1_70B, shapes(LLAMA_3_1_70B), shards=30)
+    return lambda **more: run(**{**task, "model": str(model), "nodes": nodes, **more})
+
+
+def test_the_worked_example_fails_with_the_words_of_the_page(example: Run) -> None:
+    result = example()
+    assert result["failed"]
+    assert result["msg"] == " ".join(block("text").split())
+    assert result["bytes_read"] < 2.5e6
+
+
+def test_the_worked_example_with_four_gpus_has_the_numbers_of_the_page(example: Run) -> None:
+    result = example(tensor_parallel_size=4)
+    assert result["fits"]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([0-9.]+) \|", PAGE, re.MULTILINE))
+    assert len(rows) == 7
+    assert {name: result["memory"][name] for name in rows} == {name: float(value) for name, value in rows.items()}
+    assert f"32,768 tokens x {result['memory']['kv_bytes_per_token']:,} bytes" in PAGE
+    [concurrency] = re.findall(r"`concurrency_at_max_len` is ([0-9.]+)", PAGE)
+    assert result["concurrency_at_max_len"] == pytest.approx(float(concurrency), abs=0.05)

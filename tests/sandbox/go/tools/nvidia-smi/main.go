@@ -5,6 +5,9 @@
 // Command nvidia-smi is what the sandbox's image nvidia/cuda runs: it prints the XML report of NVIDIA's tool for H100s,
 // with one fault of faults.json in the first of them. It looks at no hardware. The image's environment names the fault
 // (SANDBOX_NVIDIA_SMI) and how many GPUs there are (SANDBOX_GPUS).
+//
+// Under the names of DCGM's programs it is what the image dcgm runs: a host engine that does nothing, and a dcgmi whose
+// diagnosis finds a fault where the image's environment says so (SANDBOX_DCGM). As all_reduce_perf it is nccl-tests.
 package main
 
 import (
@@ -12,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
@@ -33,6 +37,38 @@ type fault struct {
 }
 
 func main() {
+	switch filepath.Base(os.Args[0]) {
+	case "nv-hostengine":
+	case "dcgmi":
+		diagnose()
+	case "all_reduce_perf":
+		reduce()
+	default:
+		look()
+	}
+}
+
+// diagnose prints what `dcgmi diag -r LEVEL -j` of DCGM 4 prints, shortened to two tests.
+func diagnose() {
+	if len(os.Args) != 5 || os.Args[1] != "diag" || os.Args[2] != "-r" || os.Args[4] != "-j" {
+		fmt.Fprintln(os.Stderr, "only `dcgmi diag -r LEVEL -j` can be run here")
+		os.Exit(2)
+	}
+	memory := `{"entity_id": 0, "status": "Pass"}`
+	if os.Getenv("SANDBOX_DCGM") == "memory" {
+		memory = `{"entity_id": 0, "status": "Fail", "warnings": [{"warning": "Memory test found 1 error", "error_id": 1}]}`
+	}
+	fmt.Printf(`{"DCGM Diagnostic": {"test_categories": [{"category": "Hardware", "tests": [
+	{"name": "memory", "results": [%s]}, {"name": "pcie", "results": [{"entity_id": 0, "status": "Pass"}]}]}]}}
+`, memory)
+}
+
+// reduce prints the line of NVIDIA's nccl-tests that has the result.
+func reduce() {
+	fmt.Println("   536870912  134217728  float  sum  -1  2433.8  220.59  386.04  0  2425.8  221.32  387.30  0")
+}
+
+func look() {
 	if strings.Join(os.Args[1:], " ") != "-q -x" {
 		fmt.Fprintln(os.Stderr, "only `nvidia-smi -q -x` can be run here")
 		os.Exit(2)

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, llmstack contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rights that the preflight asks for are enough for an account that has no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.kube import Cluster
+from tools import accounts
+from tools.playbook import ansible_playbook, recap
+
+LOCAL = ("-i", "inventories/local")
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def exact(
+    asked_rules: list[dict[str, Any]], sandbox: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: Path
+) -> Iterator[accounts.Account]:
+    """An account that may do what the preflight asks for, and nothing else."""
+    allowed = accounts.without_namespaces(asked_rules)
+    with accounts.account(cluster, Path(sandbox["kubeconfig"]), namespace, tmp_path, allowed) as found:
+        yield found
+
+
+def test_an_account_with_these_rights_alone_installs_everything_and_then_changes_nothing(
+    exact: accounts.Account, asked_rules: list[dict[str, Any]], sandbox: dict[str, Any]
+) -> None:
+    removed = ansible_playbook(*LOCAL, "playbooks/uninstall.yml", "-e", "operations_confirm_uninstall=sandbox")
+    assert removed.returncode == 0, removed.stdout[-8000:] + removed.stderr
+    for changes in (True, False):
+        done = ansible_playbook(*LOCAL, "playbooks/site.yml", "-e", f"llmstack_kubeconfig={exact.kubeconfig}")
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+        assert (recap(done.stdout)["changed"] > 0) == changes
+    # Nothing was left out because it was refused.
+    uses = accounts.used(Path(sandbox["audit_log"]), exact.username)
+    assert accounts.uncovered(uses, asked_rules) == []
