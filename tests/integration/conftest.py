@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -51,8 +52,10 @@ def installer(
 ) -> Iterator[accounts.Account]:
     """An account that may do everything: by its name the audit log tells what a run of site.yml uses."""
     folder = tmp_path_factory.mktemp("installer")
-    with accounts.account(cluster, Path(sandbox["kubeconfig"]), "default", folder, [accounts.ALL]) as found:
-        yield found
+    with contextlib.ExitStack() as until_the_end:
+        yield until_the_end.enter_context(
+            accounts.account(cluster, Path(sandbox["kubeconfig"]), "default", folder, [accounts.ALL])
+        )
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ The tests build on each other, in their order; what they install they remove.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -73,7 +74,8 @@ def deploy(cluster: Cluster, sandbox: dict[str, Any], namespace: str, envoy: Non
         options["model"]["uri"] = model
         return run_module("llmstack.serving.llmdeployment", {**common, **options})
 
-    with uploaded(sandbox) as model:
+    with contextlib.ExitStack() as until_the_end:
+        model = until_the_end.enter_context(uploaded(sandbox))
         yield call
         removed(cluster, namespace, common)
 

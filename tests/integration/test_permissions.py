@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ def exact(
 ) -> Iterator[accounts.Account]:
     """An account that may do what the preflight asks for, and nothing else."""
     allowed = accounts.without_namespaces(asked_rules)
-    with accounts.account(cluster, Path(sandbox["kubeconfig"]), namespace, tmp_path, allowed) as found:
-        yield found
+    with contextlib.ExitStack() as until_the_end:
+        yield until_the_end.enter_context(
+            accounts.account(cluster, Path(sandbox["kubeconfig"]), namespace, tmp_path, allowed)
+        )
 
 
 def test_an_account_with_these_rights_alone_installs_everything_and_then_changes_nothing(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -29,8 +30,10 @@ Audit = Callable[[], list[dict[str, Any]]]
 @pytest.fixture
 def reader(sandbox: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[accounts.Account]:
     """An account that may read everything and change nothing."""
-    with accounts.account(cluster, Path(sandbox["kubeconfig"]), namespace, tmp_path, [accounts.READ_ALL]) as found:
-        yield found
+    with contextlib.ExitStack() as until_the_end:
+        yield until_the_end.enter_context(
+            accounts.account(cluster, Path(sandbox["kubeconfig"]), namespace, tmp_path, [accounts.READ_ALL])
+        )
 
 
 @pytest.fixture
