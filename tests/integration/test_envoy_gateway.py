@@ -19,7 +19,7 @@ import pytest
 from sandbox.kube import Cluster, wait_until
 from tools import sandbox_parts
 from tools.llm_deployments import SERVED, ask, prepared, removed, small, uploaded
-from tools.playbook import ansible_playbook, recap, writes
+from tools.playbook import ansible_playbook, changed, writes
 from tools.run_module import run_module
 
 Audit = Callable[[], list[dict[str, Any]]]
@@ -42,11 +42,6 @@ def play(playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return ansible_playbook(
         "-i", "inventories/local", f"playbooks/{playbook}.yml", "-e", json.dumps(ASKED_FOR), *tags, *arguments
     )
-
-
-def changed(done: subprocess.CompletedProcess[str]) -> int:
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-    return recap(done.stdout)["changed"]
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +83,9 @@ def test_check_mode_says_what_would_be_installed_and_writes_nothing(parts: None,
 def test_after_the_role_the_class_is_accepted_and_the_second_run_changes_nothing(
     envoy: None, cluster: Cluster, audit: Audit
 ) -> None:
-    conditions = {
-        "Accepted": cluster.get(f"{CLASSES}/envoy"),
-        "Programmed": cluster.get(f"{GATEWAYS}/by-envoy"),
-    }
-    for name, found in conditions.items():
-        assert {"type": name, "status": "True"}.items() <= next(
-            {"type": each["type"], "status": each["status"]}.items()
-            for each in found["status"]["conditions"]
-            if each["type"] == name
-        )
+    for name, path in (("Accepted", f"{CLASSES}/envoy"), ("Programmed", f"{GATEWAYS}/by-envoy")):
+        statuses = {each["type"]: each["status"] for each in cluster.get(path)["status"]["conditions"]}
+        assert statuses[name] == "True"
     before = len(audit())
     assert changed(play("install", "--diff")) == 0
     assert writes(audit()[before:]) == []

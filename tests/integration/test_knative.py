@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import pytest
 
 from sandbox.kube import Cluster, wait_until
 from tools import sandbox_parts
-from tools.playbook import ansible_playbook, recap, writes
+from tools.playbook import ansible_playbook, changed, writes
 from tools.run_module import run_module
 
 Audit = Callable[[], list[dict[str, Any]]]
@@ -34,11 +33,6 @@ UNINSTALL = ("-i", "inventories/local", "playbooks/uninstall.yml", *ASKED_FOR, *
 NAMESPACE = "model-serving"
 SERVICES = f"/apis/serving.knative.dev/v1/namespaces/{NAMESPACE}/services"
 Serve = Callable[..., dict[str, Any]]
-
-
-def changed(done: subprocess.CompletedProcess[str]) -> int:
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-    return recap(done.stdout)["changed"]
 
 
 @pytest.fixture(scope="module")

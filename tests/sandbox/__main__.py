@@ -89,7 +89,10 @@ def _logs(layout: Layout, options: argparse.Namespace) -> None:
 
 
 def _add(layout: Layout, options: argparse.Namespace) -> None:
-    _PARTS[options.part](layout, lifecycle.endpoints(layout))
+    endpoints = lifecycle.endpoints(layout)
+    if not endpoints["real_node"]:
+        raise SandboxError(f"The pods of {options.part} need the sandbox's real node, which needs superuser.")
+    _PARTS[options.part](layout, endpoints)
 
 
 def _kubectl(layout: Layout, options: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ import tempfile
 
 from . import go
 from .binaries import ALL, ENVOY_GATEWAY
-from .errors import SandboxError
 from .images import LOADER_DIRECTORY, VERSIONS, Workshop, add_libraries, envoy_binary, push_chart
 from .layout import Layout, cache_directory
 from .oci import Image, LayerWriter, Registry
@@ -23,8 +22,6 @@ _PATH = {"PATH": "/usr/local/bin"}
 
 def add(_layout: Layout, endpoints: dict[str, object]) -> None:
     """Pushes the images and charts into the registry of the running sandbox."""
-    if not endpoints["real_node"]:
-        raise SandboxError("The pods of Envoy Gateway need the sandbox's real node, which needs superuser.")
     binaries = go.ensure([*ENVOY_GATEWAY, ALL["helm"]])
     address, helm = str(endpoints["registry"]), str(binaries["helm"])
     with tempfile.TemporaryDirectory(dir=cache_directory()) as folder:

@@ -52,3 +52,9 @@ def recap(output: str) -> dict[str, int]:
     for name, value in re.findall(r"(\w+)=(\d+)", output.rpartition("PLAY RECAP")[2]):
         counts[name] = counts.get(name, 0) + int(value)
     return counts
+
+
+def changed(done: subprocess.CompletedProcess[str]) -> int:
+    """How many tasks of a run changed something; it must have ended well."""
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+    return recap(done.stdout)["changed"]
