@@ -18,6 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from tools import audit  # noqa: E402
+
 ENDPOINTS = json.loads((ROOT / ".sandbox" / "endpoints.json").read_text())
 KUBECONFIG = ENDPOINTS["kubeconfig"]
 
@@ -77,15 +79,12 @@ def peak_mebibytes(module: str, args: dict[str, Any]) -> float:
 def events_of(call: Callable[[], Any], user: str) -> list[dict[str, Any]]:
     """What the API server answered to an impersonated user meanwhile, by its audit log."""
     log = Path(ENDPOINTS["audit_log"])
-    begin = log.stat().st_size
+    begin_bytes = audit.size_bytes(log)
     call()
     time.sleep(1)
-    with log.open("rb") as file:
-        file.seek(begin)
-        events = [json.loads(line) for line in file.read().splitlines() if line.endswith(b"}")]
     return [
         event
-        for event in events
+        for event in audit.events_since(log, begin_bytes)
         if event.get("impersonatedUser", {}).get("username") == user and event["stage"] != "ResponseStarted"
     ]
 

@@ -19,6 +19,7 @@ import pytest
 
 from sandbox.kube import Cluster, wait_until
 from tools import accounts, checkout
+from tools import audit as audit_log
 from tools.playbook import ansible_playbook
 
 ENDPOINTS = checkout.ROOT / ".sandbox" / "endpoints.json"
@@ -99,14 +100,11 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 def audit(sandbox: dict[str, Any]) -> Callable[[], list[dict[str, Any]]]:
     """The API server's audit events since the test began."""
     log = Path(sandbox["audit_log"])
-    begin = log.stat().st_size
+    begin_bytes = audit_log.size_bytes(log)
 
     def events() -> list[dict[str, Any]]:
         # The API server writes an event when it has answered; the last ones may be on their way.
         time.sleep(0.5)
-        with log.open("rb") as file:
-            # A rotated log begins anew.
-            file.seek(begin if log.stat().st_size >= begin else 0)
-            return [json.loads(line) for line in file.read().splitlines() if line.endswith(b"}")]
+        return audit_log.events_since(log, begin_bytes)
 
     return events

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, llmstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The developer's tools: choosing a Python, building .venv, starting the playbook, the bench runner."""
+"""The developer's tools: choosing a Python, building .venv, starting the playbook, the audit log, the bench runner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from bench import run as bench
 
-from tools import bootstrap, checkout
+from tools import audit, bootstrap, checkout
 
 PYTHON_SH = checkout.ROOT / "tests" / "tools" / "python.sh"
 
@@ -117,3 +117,25 @@ def test_make_help_lists_every_target() -> None:
     command = ["make", "-C", str(checkout.ROOT), "--no-print-directory", "help"]
     shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     assert {line.split()[1] for line in shown.splitlines()} == set(declared)
+
+
+def test_an_event_half_written_when_a_test_begins_is_none_of_it(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text('{"auditID": "1"}\n{"objectRef": {}, "half')
+    begin_bytes = audit.size_bytes(log)
+    with log.open("a") as file:
+        file.write('of it": {}}\n{"auditID": "2"}\n{"object": {}')
+    assert audit.events_since(log, begin_bytes) == [{"auditID": "2"}]
+
+
+def test_events_begin_where_the_log_ended_and_anew_when_it_was_rotated(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text('{"auditID": "1"}\n')
+    begin_bytes = audit.size_bytes(log)
+    assert audit.events_since(log, begin_bytes) == []
+    with log.open("a") as file:
+        file.write('{"auditID": "2"}\n')
+    assert audit.events_since(log, begin_bytes) == [{"auditID": "2"}]
+    assert [event["auditID"] for event in audit.events_since(log, 0)] == ["1", "2"]
+    log.write_text('{"auditID": "3"}\n')
+    assert audit.events_since(log, 10 * begin_bytes) == [{"auditID": "3"}]
