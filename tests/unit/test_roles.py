@@ -642,7 +642,7 @@ def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None
 # What an inventory says, and what the preflight makes of it.
 ASKED: dict[str, dict[str, Any]] = {
     "as-shipped": {},
-    "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1},
+    "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1, "kserv_domain": "y", "my_kserve_domain": "z"},
     "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
     "mirrored": {
         "llmstack_chart_mirror": "mirror.example.com/team/",
@@ -652,6 +652,8 @@ ASKED: dict[str, dict[str, Any]] = {
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
     "by-envoy": {"llmstack_gateway_controller": "envoy_gateway"},
     "both": {"envoy_gateway_install": True},
+    "operator": {"gpu_operator_mode": "operator"},
+    "knative": {"llmstack_deployment_mode": "Knative", "llmd_install_leaderworkerset": True},
 }
 
 
@@ -685,7 +687,7 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts")
+    names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts", "files")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
@@ -947,10 +949,11 @@ def test_profiles_of_gpus_are_data(tmp_path: Path) -> None:
 
 
 def test_preflight_names_misspelt_variables_with_the_right_one(asked: dict[str, Any]) -> None:
-    assert yaml.safe_load(asked["as-shipped"]["unknown"]) == []
+    assert not asked["as-shipped"]["unknown"]
     assert yaml.safe_load(asked["misspelt"]["unknown"]) == [
         {"name": "istio_frobnicate", "nearest": ""},
         {"name": "kserve_domian", "nearest": "kserve_domain"},
+        {"name": "kserv_domain", "nearest": "kserve_domain"},
     ]
 
 
@@ -995,6 +998,18 @@ def test_preflight_looks_for_every_chart_that_is_to_be_installed_where_helm_will
     assert all(chart.startswith("mirror.example.com/team/") for chart in mirrored)
     assert not [chart for chart in mirrored if "llmisvc" in chart]
     assert not [chart for chart in yaml.safe_load(asked["elsewhere"]["charts"]) if "kserve/charts/kserve-crd" in chart]
+
+
+def test_preflight_looks_for_every_file_that_a_role_will_read(asked: dict[str, Any]) -> None:
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    manifests = {name: component["manifest"] for name, component in table.items() if "manifest" in component}
+    always = {manifests["gateway_api"], manifests["gateway_api_inference_extension"]}
+    assert set(asked["as-shipped"]["files"]) == always
+    assert set(asked["knative"]["files"]) == set(manifests.values())
+    assert asked["elsewhere"]["files"] == [manifests["gateway_api_inference_extension"]]
+    packed = next(iter(table["gpu_operator"]["charts"].values()))
+    assert set(asked["operator"]["files"]) == {*always, packed}
+    assert set(asked["mirrored"]["files"]) == always, "a mirror has charts as OCI artifacts"
 
 
 def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, Any]) -> None:
