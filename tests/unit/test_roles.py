@@ -20,6 +20,7 @@ import yaml
 from ansible_collections.llmstack.serving.plugins.module_utils import _preflight_cluster
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight_cluster import Right
 from tools import checkout
+from tools.network_policy import Peer, allowed
 from tools.playbook import ansible_playbook
 
 ROOT = checkout.ROOT
@@ -873,6 +874,53 @@ KNATIVE_MODES: dict[str, dict[str, Any]] = {
     "knative": {"llmstack_deployment_mode": "Knative"},
     "beside": {"knative_install": True},
 }
+
+
+@pytest.fixture(scope="module")
+def served_by_knative(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Runtimes, services and network policies where one variable says Knative, and one entry of each says otherwise."""
+    case = {
+        "llmstack_deployment_mode": "Knative",
+        "vllm_runtime_list": [{"name": "knative"}, {"name": "standard", "deployment_mode": "Standard"}],
+        "inference_service_list": [
+            {"name": "scaled", "storage_uri": "pvc://models/a", "min_replicas": 0},
+            {"name": "standard", "storage_uri": "pvc://models/a", "deployment_mode": "Standard"},
+        ],
+    }
+    templates = ("runtime.yml.j2", "inference-services.yml.j2", "security.yml.j2")
+    expression = f"[{', '.join(documents(name) for name in templates)}]"
+    folder = tmp_path_factory.mktemp("served-by-knative")
+    runtimes, services, security = evaluate_cases(folder, {"knative": case}, expression)["knative"]
+    return {"runtimes": runtimes, "services": of_kind(services, "InferenceService"), "security": security}
+
+
+def test_a_runtime_for_knative_has_no_hook_and_a_port_name_that_it_knows(served_by_knative: dict[str, Any]) -> None:
+    [knative], [standard] = (runtime["spec"]["containers"] for runtime in served_by_knative["runtimes"])
+    assert ("lifecycle" in knative, knative["ports"][0]["name"]) == (False, "http1")
+    assert ("lifecycle" in standard, standard["ports"][0]["name"]) == (True, "http")
+
+
+def test_a_service_of_knative_says_nothing_that_knative_refuses(served_by_knative: dict[str, Any]) -> None:
+    knative, standard = served_by_knative["services"]
+    assert knative["metadata"]["annotations"] == {"serving.kserve.io/deploymentMode": "Knative"}
+    assert knative["spec"]["predictor"]["minReplicas"] == 0
+    assert "terminationGracePeriodSeconds" not in knative["spec"]["predictor"]
+    assert standard["metadata"]["annotations"] == {
+        "serving.kserve.io/deploymentMode": "Standard",
+        "serving.kserve.io/autoscalerClass": "none",
+    }
+    assert standard["spec"]["predictor"]["terminationGracePeriodSeconds"] > 0
+
+
+def test_knative_reaches_its_proxies_and_nobody_else_does(served_by_knative: dict[str, Any]) -> None:
+    policies = of_kind(served_by_knative["security"], "NetworkPolicy")
+    engine = Peer("model-serving", {"serving.kserve.io/inferenceservice": "scaled"})
+    activator = Peer("knative-serving", {"app": "activator"})
+    for port in (8012, 9090):
+        assert allowed(policies, activator, engine, port)
+        assert not allowed(policies, Peer("default", {"app": "activator"}), engine, port)
+    [deployer] = of_kind(served_by_knative["security"], "Role")
+    assert [rule for rule in deployer["rules"] if rule["apiGroups"] == ["serving.knative.dev"]]
 
 
 def test_one_variable_says_whether_there_is_a_knative_and_who_uses_it(tmp_path: Path) -> None:
