@@ -451,7 +451,9 @@ def autoscaling_works(facts: Facts) -> Verdict:
             ("Fallback", "True"),
         ):
             entry = condition(scaler, kind)
-            if entry is not None and entry.get("status") == bad:
+            # A revision of Knative at zero, an idle one or an older one (knative.dev/serving pkg/reconciler/autoscaling/kpa/kpa.go).
+            at_zero = entry is not None and entry.get("reason") == "NoTraffic"
+            if entry is not None and entry.get("status") == bad and not at_zero:
                 problems.append(f"{name}: {explained(entry)}")
         limited = condition(scaler, "ScalingLimited")
         if limited is not None and limited.get("status") == "True" and limited.get("reason") == "TooManyReplicas":

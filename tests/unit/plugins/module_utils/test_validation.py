@@ -457,6 +457,20 @@ def test_draining_is_judged_by_what_the_pod_is_given(case: str) -> None:
     assert changed(change) == status
 
 
+def test_a_revision_of_knative_at_zero_is_no_fault() -> None:
+    idle = {"kind": "PodAutoscaler", "metadata": {"name": "chat-00001"}, "spec": {}}
+    condition = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "NoTraffic",
+        "message": "The target is not receiving traffic.",
+    }
+    facts = {**copy.deepcopy(SERVICE), "scalers": [{**idle, "status": {"conditions": [condition]}}]}
+    assert validation.autoscaling_works(facts).status == "pass"
+    condition["reason"] = "FetchTargetError"
+    assert validation.autoscaling_works(facts).status == "fail"
+
+
 def test_a_restart_within_the_hour_is_a_warning() -> None:
     facts = copy.deepcopy(SERVICE)
     entry = facts["pods"][0]["status"]["containerStatuses"][0]
