@@ -239,7 +239,7 @@ def test_one_variable_deploys_all_that_is_served_as_knative_services(
         report = judged()
         assert (report["verdict"], report["failures"]) == ("pass", [])
         passed = {check["category"] for check in report["checks"] if check["status"] == "pass"}
-        assert passed >= {"pods", "gpus", "model", "endpoints", "metrics", "autoscaling", "load_test", "monitoring"}
+        assert passed >= {"pods", "gpus", "model", "endpoints", "metrics", "autoscaling", "monitoring"}
     finally:
         ansible_playbook("-i", "inventories/local", *monitoring)
         of_kserve = "/apis/serving.kserve.io"
