@@ -650,6 +650,9 @@ ASKED: dict[str, dict[str, Any]] = {
         "llmd_install": False,
     },
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
+    "distributed": {
+        "llmstack_llm_deployments": [{"name": "moe", "image": "own:v1"}, {"name": "llm", "namespace": "a"}],
+    },
     "by-envoy": {"llmstack_gateway_controller": "envoy_gateway"},
     "both": {"envoy_gateway_install": True},
 }
@@ -686,6 +689,7 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts")
+    names += ("llm_deployments",)
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
@@ -1007,6 +1011,15 @@ def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, An
 def test_preflight_looks_at_who_keeps_the_objects_that_the_roles_apply(asked: dict[str, Any]) -> None:
     kinds = [entry["kind"] for entry in asked["served"]["objects"]]
     assert kinds == ["ServiceAccount", "Gateway", "ClusterServingRuntime", "InferenceService"]
+    deployments = [entry for entry in asked["distributed"]["objects"] if entry["kind"] == "LLMInferenceService"]
+    assert [(entry["namespace"], entry["name"]) for entry in deployments] == [("model-serving", "moe"), ("a", "llm")]
+
+
+def test_preflight_judges_llm_deployments_with_the_image_that_they_will_get(asked: dict[str, Any]) -> None:
+    assert asked["as-shipped"]["llm_deployments"] == []
+    images = {entry["name"]: entry["image"] for entry in asked["distributed"]["llm_deployments"]}
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    assert images == {"moe": "own:v1", "llm": table["vllm"]["images"]["openai"]}
 
 
 def test_preflight_asks_for_the_rights_of_the_roles_that_do_something(asked: dict[str, Any]) -> None:
