@@ -8,8 +8,8 @@ Each case names where it was published. Configurations are Hugging Face's, witho
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -201,46 +201,47 @@ def plain(config: dict[str, Any]) -> list[Tensor]:
     return _model_tensors.expected(describe(config))
 
 
-def eight_bits(config: dict[str, Any]) -> list[Tensor]:
-    """Linear layers in 8 bits with a scale for each of their rows, as llm-compressor writes them (FP8 and INT8)."""
-    found = []
+def quantised(config: dict[str, Any], packed: Callable[[str, int, int], Iterator[Tensor]]) -> list[Tensor]:
+    """Every linear layer but the routers of experts replaced by what `packed` makes of its name, rows and columns."""
+    found: list[Tensor] = []
     for tensor in plain(config):
-        if len(tensor.shape) == 2 and ".layers." in tensor.name and not tensor.name.endswith("mlp.gate.weight"):
-            rows = tensor.shape[0]
-            found.append(replace(tensor, dtype="F8_E4M3", size_bytes=tensor.elements))
-            found.append(Tensor(f"{tensor.name}_scale", "BF16", (rows, 1), rows * 2))
-        else:
-            found.append(tensor)
+        linear = len(tensor.shape) == 2 and ".layers." in tensor.name and not tensor.name.endswith("mlp.gate.weight")
+        found += packed(tensor.name.removesuffix("weight"), *tensor.shape) if linear else [tensor]
     return found
+
+
+def eight_bits(config: dict[str, Any]) -> list[Tensor]:
+    """8 bits with a scale for each row, as llm-compressor writes them (FP8 and INT8)."""
+
+    def packed(name: str, rows: int, columns: int) -> Iterator[Tensor]:
+        yield Tensor(f"{name}weight", "F8_E4M3", (rows, columns), rows * columns)
+        yield Tensor(f"{name}weight_scale", "BF16", (rows, 1), rows * 2)
+
+    return quantised(config, packed)
 
 
 def four_bits(config: dict[str, Any]) -> list[Tensor]:
-    """Linear layers in 4 bits, eight in an integer; each 128 values of a row share a scale and a zero (GPTQ, AWQ)."""
-    found = []
-    for tensor in plain(config):
-        if len(tensor.shape) == 2 and ".layers." in tensor.name:
-            name, (rows, columns) = tensor.name.removesuffix("weight"), tensor.shape
-            groups = columns // 128
-            found.append(Tensor(f"{name}qweight", "I32", (columns // 8, rows), tensor.elements // 2))
-            found.append(Tensor(f"{name}scales", "F16", (groups, rows), groups * rows * 2))
-            found.append(Tensor(f"{name}qzeros", "I32", (groups, rows // 8), groups * rows // 2))
-        else:
-            found.append(tensor)
-    return found
+    """4 bits, eight in an integer; each 128 values of a row share a scale and a zero (GPTQ and AWQ)."""
+
+    def packed(name: str, rows: int, columns: int) -> Iterator[Tensor]:
+        groups = columns // 128
+        yield Tensor(f"{name}qweight", "I32", (columns // 8, rows), rows * columns // 2)
+        yield Tensor(f"{name}scales", "F16", (groups, rows), groups * rows * 2)
+        yield Tensor(f"{name}qzeros", "I32", (groups, rows // 8), groups * rows // 2)
+
+    return quantised(config, packed)
 
 
 def nvfp4(config: dict[str, Any]) -> list[Tensor]:
-    """Linear layers in 4 bits with a scale of one byte for each 16 values, as NVIDIA's ModelOpt writes them."""
-    found = []
-    for tensor in plain(config):
-        if len(tensor.shape) == 2 and ".layers." in tensor.name:
-            name, (rows, columns) = tensor.name.removesuffix("weight"), tensor.shape
-            found.append(Tensor(f"{name}weight", "U8", (rows, columns // 2), tensor.elements // 2))
-            found.append(Tensor(f"{name}weight_scale", "F8_E4M3", (rows, columns // 16), tensor.elements // 16))
-            found += [Tensor(f"{name}{scale}", "F32", (), 4) for scale in ("weight_scale_2", "input_scale")]
-        else:
-            found.append(tensor)
-    return found
+    """4 bits with a scale of one byte for each 16 values, as NVIDIA's ModelOpt writes them."""
+
+    def packed(name: str, rows: int, columns: int) -> Iterator[Tensor]:
+        yield Tensor(f"{name}weight", "U8", (rows, columns // 2), rows * columns // 2)
+        yield Tensor(f"{name}weight_scale", "F8_E4M3", (rows, columns // 16), rows * columns // 16)
+        for scale in ("weight_scale_2", "input_scale"):
+            yield Tensor(f"{name}{scale}", "F32", (), 4)
+
+    return quantised(config, packed)
 
 
 def mxfp4(config: dict[str, Any]) -> list[Tensor]:
