@@ -178,6 +178,7 @@ def test_a_gpu_tier_and_adapters_take_their_memory() -> None:
         (deployment({"resources": {"gpu": 1, "gpus": 2}}), "has serving.decode.resources.gpus, which"),
         (deployment({}, tollerations=[]), "has tollerations, which"),
         (deployment({"replicas": "many"}), "argument 'replicas' is of type str"),
+        (deployment({"resources": {"gpu": 0.5}}), "argument 'gpu' is of type float"),
         ({"name": "chat"}, "missing: model, serving"),
         ({"name": "chat", "model": 1, "serving": {}}, "wrong type"),
         ({"model": {}, "serving": {}}, "name"),
