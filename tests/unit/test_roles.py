@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _preflight_cluster
+from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_options, _preflight_cluster
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight_cluster import Right
 from tools import checkout
 from tools.playbook import ansible_playbook
@@ -689,7 +689,7 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts")
-    names += ("llm_deployments",)
+    names += ("llm_deployments", "images")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
@@ -1020,6 +1020,18 @@ def test_preflight_judges_llm_deployments_with_the_image_that_they_will_get(aske
     images = {entry["name"]: entry["image"] for entry in asked["distributed"]["llm_deployments"]}
     table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
     assert images == {"moe": "own:v1", "llm": table["vllm"]["images"]["openai"]}
+    pulled = asked["distributed"]["images"]
+    assert {"own:v1", table["llm_d"]["images"]["endpoint_picker"], table["llm_d"]["images"]["disagg_sidecar"]} <= set(
+        pulled
+    )
+    assert len(asked["as-shipped"]["images"]) == 1
+
+
+def test_an_llm_deployment_of_an_inventory_can_have_every_option_of_the_module() -> None:
+    [task] = load(ROOT / "roles" / "llmd" / "tasks" / "deploy.yml")
+    # What the role decides for all of them.
+    common = {"wait", "field_manager"}
+    assert set(task["llmstack.serving.llmdeployment"]) | common == set(_llmdeployment_options.ARGUMENT_SPEC)
 
 
 def test_preflight_asks_for_the_rights_of_the_roles_that_do_something(asked: dict[str, Any]) -> None:
