@@ -369,6 +369,7 @@ def _of_gpus(
         # The taints are judged for each service.
         tolerations=[{"operator": "Exists"}],
         allow_degraded=True,
+        distributed=any(service.distributed for service in wanted),
         min_driver=_gpu_checks.minimum_driver(options["min_driver"], options["cuda_version"]),
     )
     checks = [finding for node in nodes for finding in _gpu_checks.of_node(node, expected)]

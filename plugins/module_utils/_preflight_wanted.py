@@ -50,6 +50,11 @@ class Service:
         return self.name.partition("/")[0]
 
     @property
+    def distributed(self) -> bool:
+        """Whether pods on several nodes hand each other data on every request: prefill and decode, or one replica's pods."""
+        return self.pods_per_replica > 1 or self.name != self.object_name
+
+    @property
     def title(self) -> str:
         return f"The {'service' if self.kind == 'InferenceService' else 'LLM deployment'} {self.name}"
 

@@ -37,11 +37,12 @@ _ONE_NODE_PROVISIONERS = (
 def of_gpus(checks: Iterable[Mapping[str, Any]]) -> list[Finding]:
     """What gpu_check says, as results of its checks.
 
-    Other nodes may do: whether enough is left is what of_placement judges, so that a fault of single nodes only warns.
+    Other nodes may do: whether enough is left is what of_placement judges, so that a fault of single nodes only warns. What
+    nodes have for each other (rdma) makes a deployment slow, not impossible.
     """
     findings = []
     for check in checks:
-        spares = check["status"] == FAIL and (check.get("nodes") or check["id"] == "gpu-nodes")
+        spares = check["status"] == FAIL and (check.get("nodes") or check["id"] in ("gpu-nodes", "rdma"))
         status = WARN if spares else check["status"]
         findings.append(
             Finding(check["id"], "gpus", status, check["message"], check["remediation"], dict(check["evidence"]))

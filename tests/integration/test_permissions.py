@@ -59,6 +59,8 @@ def test_an_account_with_these_rights_alone_brings_an_llm_deployment_and_takes_i
     judged = {(found["id"], found["subject"]): found["status"] for found in findings}
     for part in ("production-llm/prefill", "production-llm/decode"):
         assert judged["gpu-placement", part] == judged["model-fit", part] == "pass"
+    # The sandbox's nodes have no RDMA between prefill and decode.
+    assert judged["rdma", ""] == "warn"
     kubeconfig = Path(sandbox["kubeconfig"])
     allowed = accounts.without_namespaces(rules)
     assert len(rules) > len(asked_rules)

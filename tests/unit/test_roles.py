@@ -1106,6 +1106,9 @@ def test_preflight_asks_for_the_rights_of_the_roles_that_do_something(asked: dic
     assert "model-serving" not in needed["served"][Right("update", "", "secrets")]
     for verb in (*write, "bind", "escalate"):
         assert needed["served"][Right(verb, "rbac.authorization.k8s.io", "clusterroles")] == {None: ""}
+    # A deployment is asked through the Gateway, by way of the API server.
+    asks = Right("create", "", "services", "proxy")
+    assert ("kserve" in needed["distributed"][asks], "kserve" in needed["as-shipped"][asks]) == (True, False)
     services = Right("patch", "serving.kserve.io", "inferenceservices")
     assert needed["served"][services] == {"model-serving": ""}
     assert services not in needed["as-shipped"]

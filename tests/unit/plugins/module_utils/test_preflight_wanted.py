@@ -144,6 +144,14 @@ def test_a_replica_that_spans_nodes_is_as_many_pods(
     assert tuple(found.engine[name] for name in names) == engine
 
 
+def test_prefill_and_decode_and_the_pods_of_a_replica_need_a_network_between_them() -> None:
+    one = {"resources": {"gpu": 8}}
+    assert not parts(one)["chat"].distributed
+    assert {part.distributed for part in parts(one, one).values()} == {True}
+    wide = {**one, "parallelism": {"tensor": 8, "data": 2, "data_local": 1}}
+    assert parts(wide)["chat"].distributed
+
+
 def test_workers_with_more_gpus_than_their_leader_decide() -> None:
     limits = {"resources": {"limits": {GPU: "8"}}}
     workers = {"containers": [{"name": "main", **limits}]}

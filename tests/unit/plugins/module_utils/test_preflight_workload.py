@@ -133,8 +133,13 @@ def test_a_service_without_gpus_is_not_placed() -> None:
 def test_the_fault_of_one_node_only_warns_because_others_may_do() -> None:
     check = {"id": "node-ready", "status": FAIL, "message": "a: not Ready", "remediation": "Look", "evidence": {}}
     whole = {**check, "id": "operator-state", "nodes": []}
-    found = judge.of_gpus([{**check, "nodes": ["a"]}, whole])
-    assert [(finding.id, finding.status) for finding in found] == [("node-ready", WARN), ("operator-state", FAIL)]
+    network = {**whole, "id": "rdma"}
+    found = judge.of_gpus([{**check, "nodes": ["a"]}, whole, network])
+    assert [(finding.id, finding.status) for finding in found] == [
+        ("node-ready", WARN),
+        ("operator-state", FAIL),
+        ("rdma", WARN),
+    ]
 
 
 # The model
