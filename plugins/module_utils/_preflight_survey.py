@@ -405,6 +405,8 @@ def _fit(
         possible = _preflight_workload.candidates(service, nodes)
         # Whether they are free is judged for all services together, by of_placement.
         at_rest = [{**node, "free": node["allocatable"], "mig": _all_free(node["mig"])} for node in possible]
+        # So is whether there are as many nodes as a replica spans: here each stands for several of its kind.
+        at_rest *= service.pods_per_replica
         place = storage.place(service)
         if not at_rest:
             return _preflight_workload.of_fit(service, None, "no node is usable for it.")

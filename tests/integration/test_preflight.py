@@ -211,7 +211,8 @@ def test_site_names_every_planted_fault_at_once_and_stops_before_the_first_write
     assert planted - failed == set(), done.stdout[-6000:]
     assert len(planted) >= 12
     fits = {(found["id"], found["subject"]) for found in report["findings"] if found["status"] == "pass"}
-    assert {("model-fit", "split/prefill"), ("gpu-placement", "split/prefill")} <= fits
+    # On nodes enough of this kind the wide one would fit, too.
+    assert {("model-fit", "split/prefill"), ("gpu-placement", "split/prefill"), ("model-fit", "wide/decode")} <= fits
     assert ("end-of-life", "istio") in {(found["id"], found["subject"]) for found in report["findings"]}
     # The person sees what the program sees, and each with its way out.
     for found in report["findings"]:
