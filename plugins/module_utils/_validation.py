@@ -581,6 +581,9 @@ def _pre_stop_seconds(container: dict[str, Any]) -> int:
     hook = (container.get("lifecycle") or {}).get("preStop") or {}
     if "sleep" in hook:
         return int(hook["sleep"].get("seconds", 0))
+    # Knative's own (knative.dev/serving pkg/queue/sharedmain/main.go, drainSleepDuration).
+    if (hook.get("httpGet") or {}).get("path") == "/wait-for-drain":
+        return 30
     slept = re.search(r"sleep (\d+)", " ".join((hook.get("exec") or {}).get("command") or []))
     return int(slept[1]) if slept else 0
 

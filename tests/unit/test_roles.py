@@ -906,7 +906,11 @@ def test_a_runtime_for_knative_has_no_hook_and_a_port_name_that_it_knows(served_
 
 def test_a_service_of_knative_says_nothing_that_knative_refuses(served_by_knative: dict[str, Any]) -> None:
     knative, standard = served_by_knative["services"]
-    assert knative["metadata"]["annotations"] == {"serving.kserve.io/deploymentMode": "Knative"}
+    assert knative["metadata"]["annotations"] == {
+        "serving.kserve.io/deploymentMode": "Knative",
+        # What its proxies need for a stream.
+        "features.knative.dev/http-full-duplex": "Enabled",
+    }
     assert knative["spec"]["predictor"]["minReplicas"] == 0
     assert "terminationGracePeriodSeconds" not in knative["spec"]["predictor"]
     assert standard["metadata"]["annotations"] == {

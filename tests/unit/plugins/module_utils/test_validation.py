@@ -435,6 +435,15 @@ DRAINS: dict[str, tuple[Callable[[Facts], object], str]] = {
         ),
         "pass",
     ),
+    "Knative's own pause": (
+        lambda found: (
+            found["spec"]["containers"][0].update(
+                lifecycle={"preStop": {"httpGet": {"path": "/wait-for-drain", "port": 8022}}}
+            ),
+            found["spec"].update(terminationGracePeriodSeconds=600),
+        ),
+        "pass",
+    ),
     "vLLM cuts off": (lambda found: found["spec"]["containers"][0].update(args=[]), "fail"),
     "too little time": (lambda found: found["spec"].update(terminationGracePeriodSeconds=60), "fail"),
     "no time set": (lambda found: found["spec"].pop("terminationGracePeriodSeconds"), "fail"),
