@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
@@ -163,8 +163,10 @@ class ModelUpload:
             outcome.bytes_sent = sum(file.size_bytes for file in to_send)
             outcome.seconds = time.monotonic() - begin
             return outcome
+        # Known before a byte is sent only if none has to be.
+        manifest = None if to_send else self._manifest(files)
         try:
-            if to_send or to_delete or to_tag or self._manifest(files) != published:
+            if to_delete or to_tag or manifest is None or manifest != published:
                 outcome.changed = True
                 with self._held_journal():
                     if listed is None:
@@ -174,7 +176,7 @@ class ModelUpload:
                     if to_send or to_delete:
                         self._change(files, to_send, to_delete, withdraw=published is not None)
                     self._in_parallel(self._tagging(path) for path in to_tag)
-                    manifest, key = self._manifest(files), self._key(request.manifest)
+                    manifest, key = manifest or self._manifest(files), self._key(request.manifest)
                     self._bucket.write(key, manifest, "application/json", self._algorithm, request.options)
                     self._warn_of_neighbours()
             elif self._journal:
@@ -183,7 +185,7 @@ class ModelUpload:
                     self._tidy(set())
         finally:
             self._remember(files)
-        outcome.manifest = self._manifest(files)
+        outcome.manifest = manifest
         outcome.bytes_sent = self._bytes_sent
         outcome.seconds = time.monotonic() - begin
         return outcome
@@ -697,8 +699,12 @@ class ModelUpload:
     def _tidy(self, resumable: Collection[str]) -> None:
         """Drop what earlier runs left of other files, and see which uploads there are before the first is begun."""
         self._abort_unfinished([path for path in self._journal.unfinished if path not in resumable])
+        doubted = list(self._journal.doubtful)
         self._abort_doubtful()
-        self._others = self._unfinished()
+        self._others = others = self._unfinished()
+        for path in doubted if others is not None else ():
+            # The request of a run that was killed may reach the server even now: looked for again at the end.
+            self._doubt(path, (others or {}).get(path, []))
         own = {entry["id"] for entry in self._journal.unfinished.values()}
         if foreign := {identity for identities in (self._others or {}).values() for identity in identities} - own:
             self._warn(
@@ -735,25 +741,14 @@ class ModelUpload:
 
     def _each(self, files: Sequence[SourceFile], function: Callable[[SourceFile], Any]) -> list[Any]:
         """The results of a function that may read the files, in order; the first failure is raised."""
-        compared = 0
+        results: dict[str, Any] = {}
 
-        def counted(file: SourceFile) -> Any:
-            nonlocal compared
-            result = function(file)
-            with self._lock:
-                compared += 1
-            return result
+        def step(file: SourceFile) -> None:
+            results[file.path] = function(file)
 
-        with (
-            self._reported(lambda seconds: f"{compared} of {len(files)} files compared"),
-            ThreadPoolExecutor(self._request.concurrency) as pool,
-        ):
-            try:
-                return list(pool.map(counted, files))
-            except BaseException:
-                self._stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+        with self._reported(lambda seconds: f"{len(results)} of {len(files)} files compared"):
+            self._in_parallel(functools.partial(step, file) for file in files)
+        return [results[file.path] for file in files]
 
     def _in_parallel(self, steps: Iterable[Callable[[], None]]) -> None:
         """Run the steps with the wanted concurrency; the first failure stops all and is raised."""
