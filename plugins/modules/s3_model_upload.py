@@ -136,8 +136,8 @@ options:
   digest:
     description:
       - What identifies the content of a file in the manifest.
-      - V(sha256) withstands deceit and costs about a second of processor time for each GB that is new; it runs while
-        parts are on their way.
+      - V(sha256) withstands deceit and costs half a second to a second of processor time for each GB that is new; it runs
+        while other parts are on their way.
       - V(checksum) is the one that the server verifies anyway (CRC64NVME, CRC32C or CRC32). It finds every accident, and
         makes the upload as fast as the network.
     type: str
