@@ -435,6 +435,11 @@ WAYS: dict[str, dict[str, Any]] = {
         "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
         "model_storage_revisions": {"llama": {"uri": "s3://models/llama/", "sha256": "ab"}},
     },
+    "guest": {
+        "model_storage_access_key": "",
+        "model_storage_manage_namespace": False,
+        "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
+    },
     "gone": {"model_storage_access_key": "key", "model_storage_secret_key": "secret", "model_storage_state": "absent"},
 }
 
@@ -494,6 +499,10 @@ def test_models_of_a_volume_and_of_the_hub_need_no_bucket(ways: dict[str, Any]) 
     token = ways["hub"]["Secret/model-storage-huggingface"]["data"]["HF_TOKEN"]
     assert base64.b64decode(token) == b"token"
     assert ways["hub"]["ServiceAccount/model-reader"]["secrets"] == [{"name": "model-storage-huggingface"}]
+
+
+def test_a_namespace_of_somebody_else_gets_the_claim_too(ways: dict[str, Any]) -> None:
+    assert set(ways["guest"]) == {"PersistentVolumeClaim/models", "ServiceAccount/model-reader"}
 
 
 def test_the_revisions_travel_to_the_cluster(ways: dict[str, Any]) -> None:
