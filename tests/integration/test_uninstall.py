@@ -48,7 +48,7 @@ STAYS = {
     r"ConfigMap \S+/istio-ca-(root-cert|crl)": "istiod puts them into every namespace",
     r"Secret kserve/sh\.helm\.release\.v1\.kserve-(llmisvc-)?crd\.v\d+": "the releases of the CRDs, which stay",
     r"ValidatingAdmissionPolicy(Binding)? safe-upgrades\.gateway\.networking\.k8s\.io": "guards CRDs that stay",
-    r"\S+ (envoy-gateway-system/)?envoy-gateway-\S+": "of test_envoy_gateway: Helm leaves the objects of a chart's hooks",
+    r"\S+ (envoy-gateway-system/)?envoy-gateway-\S+": "of test_envoy_gateway: Helm leaves what hooks made",
     r"(Secret|ConfigMap) cert-manager/cert-manager-\S+": "cert-manager's own CA, which it makes itself",
     r"Secret istio-system/istio-ca-secret": "the CA of the mesh, which certificates of the old one need",
     r"Secret kserve/\S*cert\S*": "cert-manager keeps the Secret of a Certificate that is removed",
