@@ -32,6 +32,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._load_schedule im
 from ansible_collections.llmstack.serving.plugins.module_utils._load_wire import Answer, WireError, retry_after_seconds
 
 now = time.monotonic
+_READ_BYTES = 64 * 1024
 _SWEEP_SECONDS = 0.1
 _HEARTBEAT_SECONDS = 0.02
 # A closed-loop user whose request failed without an answer does not hammer a server that is down.
@@ -125,10 +126,14 @@ class _PreciseSelector(selectors.DefaultSelector):
     """epoll rounds timeouts up to a millisecond, select does not: wait with select on the epoll's own descriptor."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout > 0:
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        # Under load there is nothing to wait for.
+        ready = super().select(0)
+        if not ready:
             select.select([self.fileno()], [], [], timeout)
-            timeout = 0
-        return super().select(timeout)
+            ready = super().select(0)
+        return ready
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -143,7 +148,12 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(work)
 
 
-class _Connection(asyncio.Protocol):
+# All connections of a process read into the same memory: asyncio's other way takes fresh memory, page by page, for
+# every read.
+_received = memoryview(bytearray(_READ_BYTES))
+
+
+class _Connection(asyncio.BufferedProtocol):
     """One HTTP/1.1 connection, used for one request at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,7 +168,10 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _received
+
+    def buffer_updated(self, nbytes: int) -> None:
         moment = now()
         self.heard = moment
         answer = self.answer
@@ -167,7 +180,7 @@ class _Connection(asyncio.Protocol):
             self.close()
             return
         try:
-            if answer.feed(data, moment):
+            if answer.feed(bytes(_received[:nbytes]), moment):
                 self._end(None)
         except WireError as error:
             self.fail(RequestFailed(error.kind, str(error)))

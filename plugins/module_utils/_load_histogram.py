@@ -31,16 +31,16 @@ class Histogram:
         self.minimum = float("inf")
         self.maximum = 0.0
 
-    def record(self, seconds: float) -> None:
+    def record(self, seconds: float, times: int = 1) -> None:
         microseconds = int(seconds * 1e6)
         if microseconds < 0:
             microseconds = 0
         shift = microseconds.bit_length() - _BITS
         index = microseconds if shift <= 0 else (shift << (_BITS - 1)) + (microseconds >> shift)
         buckets = self.buckets
-        buckets[index] = buckets.get(index, 0) + 1
-        self.count += 1
-        self.total += seconds
+        buckets[index] = buckets.get(index, 0) + times
+        self.count += times
+        self.total += seconds * times
         if seconds < self.minimum:
             self.minimum = seconds
         if seconds > self.maximum:

@@ -19,6 +19,7 @@ Failed and truncated requests are counted by class and leave no latency.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ class Outcome:
     end: float
     first_token: float = 0.0
     last_token: float = 0.0
-    gaps: list[float] | None = None
+    gaps: Sequence[float] = ()
     token_events: int = 0
     input_tokens: int = -1
     output_tokens: int = -1
@@ -142,10 +143,12 @@ class Recorder:
                 good = good and tpot <= limits.get("tpot", tpot)
             if output > 0:
                 self.streamed_tokens += output
-            if outcome.gaps:
-                itl = latencies["itl"]
-                for gap in outcome.gaps:
-                    itl.record(gap)
+            itl = latencies["itl"]
+            for gap in outcome.gaps:
+                itl.record(gap)
+            at_once = outcome.token_events - 1 - len(outcome.gaps)
+            if at_once:
+                itl.record(0.0, at_once)
         self.good += good
         if output < 0 and outcome.input_tokens < 0:
             self.uncounted += 1

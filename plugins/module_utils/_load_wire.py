@@ -26,6 +26,8 @@ _FINISH = re.compile(rb'"finish_reason"\s*:\s*"(\w+)"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = re.compile(rb'"error"\s*:\s*[{"]')
 _MAX_KNOWN_HEADS = 256
+# How servers write the lengths of chunks as long as an event. A look-up is several times faster than int().
+_CHUNK_LENGTHS = {b"%x" % length: length for length in range(4096)}
 _QUOTE, _BACKSLASH = b'"\\'
 
 
@@ -98,6 +100,17 @@ class Response:
             self.complete = length == 0
 
     def _dechunk(self, data: bytes) -> bytes:
+        if not self._left and not self._skip:
+            # Nearly always: whole chunks without a line end of their own, as JSON is. If every other line is as long as
+            # the line before it says, that is what they are.
+            lines = data.split(b"\r\n")
+            lengths, chunks, last = lines[:-1:2], lines[1:-1:2], lines[-1]
+            if not last and list(map(_CHUNK_LENGTHS.get, lengths)) == list(map(len, chunks)) and all(chunks[:-1]):
+                self.complete = chunks[-1:] == [b""]
+                return b"".join(chunks)
+        return self._dechunk_by_position(data)
+
+    def _dechunk_by_position(self, data: bytes) -> bytes:
         pieces = []
         position, size = 0, len(data)
         while position < size:
@@ -128,7 +141,6 @@ class Response:
                     self.complete = True
                     break
                 if begin + length + 2 <= size:
-                    # Nearly always: a chunk that is here as a whole.
                     pieces.append(data[begin : begin + length])
                     position = begin + length + 2
                 else:
@@ -177,12 +189,14 @@ def _chunk_length(line: bytes) -> int:
 class Answer:
     """What one request got. Times are those that `feed` is called with, in seconds.
 
-    `gaps` are the seconds between events that carry tokens; several events in one read have a gap of 0. `text` is kept
-    only with `keep_text` (a conversation goes on with it). Usage counts are -1 where the server did not say.
+    `gaps` are the seconds between reads that brought events with tokens; the events of one read are 0 apart, and these
+    zeros are left out. `text` is kept only with `keep_text` (a conversation goes on with it). Usage counts are -1 where
+    the server did not say.
     """
 
     __slots__ = (
         "_after",
+        "_around",
         "_before",
         "_keep_text",
         "_rest",
@@ -215,7 +229,9 @@ class Answer:
         self._streaming = streaming
         self._keep_text = keep_text
         self._rest = b""
+        # What is before and after the text of an event that says nothing else, and the length of both.
         self._before = self._after = b""
+        self._around = MAX_DOCUMENT_BYTES
 
     def feed(self, data: bytes, now: float) -> bool:
         """Take bytes that arrived at `now`. True when the answer is whole. Raises WireError."""
@@ -242,42 +258,54 @@ class Answer:
         if len(rest) > MAX_DOCUMENT_BYTES:
             raise WireError("too_large", f"an event is larger than {MAX_DOCUMENT_BYTES // 1024**2} MiB")
         self._rest = rest
+        tokens = 0
         for event in events:
-            if event.startswith(b"data:") and b"\n" not in event:
-                self._event(event[5:].lstrip(), now)
+            # Events of one stream differ in their text only: what is around it was looked at before.
+            if len(event) > self._around and event.endswith(self._after) and event.startswith(self._before):
+                tokens += 1
             else:
-                lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
-                if lines:
-                    self._event(b"\n".join(lines), now)
+                tokens += self._event(event)
+        if tokens:
+            self._tokens(tokens, now)
 
-    def _event(self, payload: bytes, now: float) -> None:
+    def _event(self, event: bytes) -> bool:
+        """Take what an event says; whether it carries text."""
+        if event.startswith(b"data:") and b"\n" not in event:
+            payload = event[5:].lstrip()
+        else:
+            lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
+            if not lines:
+                return False
+            payload = b"\n".join(lines)
         if payload == b"[DONE]":
             self.done = True
-            return
+            return False
         if payload[:1] != b"{":
             raise WireError("not_openai", f"the stream holds something that is not JSON: {shown(payload)}")
-        # Events of one stream differ in their text only: what is around it was looked at before.
-        if self._after and payload.endswith(self._after) and payload.startswith(self._before):
-            token = payload[len(self._before)] != _QUOTE
-        else:
-            token = self._look_into(payload)
-        if token:
-            if self.token_events:
-                self.gaps.append(now - self.last_token)
-            else:
-                self.first_token = now
-            self.last_token = now
-            self.token_events += 1
-            if self._keep_text:
-                self.text.extend(_texts(_json(payload)))
+        text, nothing_else = self._look_into(payload)
+        if text and self._keep_text:
+            self.text.extend(_texts(_json(payload)))
+        elif text and nothing_else and event.endswith(payload):
+            begin = len(event) - len(payload) + text.end()
+            self._before, self._after = event[:begin], event[_end_of_text(event, begin) :]
+            self._around = len(self._before) + len(self._after)
+        return text is not None
 
-    def _look_into(self, payload: bytes) -> bool:
-        """Take what an event says; whether it carries text. Remembers what is around the text if it says nothing else."""
-        token = None
+    def _tokens(self, events: int, now: float) -> None:
+        if not self.token_events:
+            self.first_token = now
+        elif now != self.last_token:
+            self.gaps.append(now - self.last_token)
+        self.last_token = now
+        self.token_events += events
+
+    def _look_into(self, payload: bytes) -> tuple[re.Match[bytes] | None, bool]:
+        """Take what an event says; where its text begins (None: it has none), and whether it says nothing else."""
+        text = None
         for key in _TEXT_KEYS:
             position = payload.find(key)
-            while position >= 0 and token is None:
-                token = _TEXT.match(payload, position)
+            while position >= 0 and text is None:
+                text = _TEXT.match(payload, position)
                 position = payload.find(key, position + 1)
         finish = b'"finish_reason"' in payload and _FINISH.search(payload)
         usage = b'"usage"' in payload and _USAGE.search(payload)
@@ -288,10 +316,7 @@ class Answer:
             self._read_usage(_json(payload))
         if error:
             self.error = error_text(_json(payload))
-        if token and not (finish or usage or error):
-            end = _end_of_text(payload, token.end())
-            self._before, self._after = payload[: token.end()], payload[end:]
-        return token is not None
+        return text, not (finish or usage or error)
 
     @property
     def body(self) -> bytes:

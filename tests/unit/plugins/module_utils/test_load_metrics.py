@@ -58,6 +58,13 @@ def test_time_per_token_is_per_token_however_many_come_in_one_event() -> None:
     assert stage["tokens"]["per_event"] == 2.2
 
 
+def test_events_that_came_together_are_0_apart() -> None:
+    itl = numbers(recorded(outcome(token_events=9, gaps=[0.25, 0.5], output_tokens=9)))["latency_ms"]["itl"]
+    assert (itl["count"], itl["max"]) == (8, 500)
+    assert itl["p50"] == pytest.approx(0, abs=0.001)
+    assert itl["mean"] == pytest.approx(750 / 8, rel=1e-3)
+
+
 def test_throughput_is_over_wall_time() -> None:
     # Two answers at the same time, each 1.5 s: over the sum of latencies it would be half.
     stage = numbers(recorded(outcome(), outcome()))

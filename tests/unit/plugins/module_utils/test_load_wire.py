@@ -67,6 +67,56 @@ def test_times_are_those_of_the_events_that_carry_text() -> None:
     assert (answer.first_token, answer.last_token, answer.gaps) == (2.0, 2.5, [0.5])
 
 
+LONG_TEXTS = ["one", "", ' "quoted"', "\\", "two\n\n", "x" * 5000, "é", '"}}],"usage":null}', "three"] * 20
+LONG = (
+    HEAD
+    + b"".join(map(chunk, map(delta, LONG_TEXTS)))
+    + chunk(delta("", "stop"))
+    + chunk(b"data: [DONE]\n\n")
+    + b"0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("size", [1, 100, 997, 65536, len(LONG)])
+def test_many_events_in_one_read_are_counted_one_by_one_and_are_0_apart(size: int) -> None:
+    answer = Answer(streaming=True)
+    reads = [LONG[at : at + size] for at in range(0, len(LONG), size)]
+    ends = [answer.feed(read, float(number)) for number, read in enumerate(reads, 1)]
+    assert ends == [False] * (len(ends) - 1) + [True]
+    assert (answer.token_events, answer.finish_reason, answer.done) == (
+        len(list(filter(None, LONG_TEXTS))),
+        "stop",
+        True,
+    )
+    assert len(answer.gaps) < len(reads)
+    assert all(gap > 0 for gap in answer.gaps)
+    assert sum(answer.gaps) == answer.last_token - answer.first_token
+
+
+def test_what_ends_a_stream_is_seen_among_many_events_of_one_read() -> None:
+    events = [delta("a")] * 50 + [delta("b", "length"), USAGE + b"\n\n", b'data: {"error": {"message": "late"}}\n\n']
+    answer = Answer(streaming=True)
+    answer.feed(HEAD + b"".join(map(chunk, events)), 1.0)
+    assert (answer.token_events, answer.finish_reason, answer.output_tokens, answer.error) == (51, "length", 3, "late")
+
+
+def test_chunks_need_not_be_events() -> None:
+    events = b"".join(map(delta, LONG_TEXTS))
+    pieces = [events[at : at + 1000] for at in range(0, len(events), 1000)]
+    for written in ("%x", "%X", "%x;name=value", "0%x"):
+        chunks = b"".join(b"%s\r\n%s\r\n" % ((written % len(piece)).encode(), piece) for piece in pieces)
+        answer = Answer(streaming=True)
+        assert answer.feed(HEAD + chunks + b"0\r\nTrailer: x\r\n\r\n", 1.0)
+        assert answer.token_events == len(list(filter(None, LONG_TEXTS)))
+
+
+def test_a_chunk_may_hold_line_ends_and_what_looks_like_chunks() -> None:
+    body = b"3\r\nabc\r\n0\r\n\r\n"
+    response = Response()
+    assert response.feed(HEAD + chunk(body) + chunk(b"\r\n") + b"0\r\n\r\n") == body + b"\r\n"
+    assert response.complete
+
+
 @pytest.mark.parametrize(
     "payload",
     [
