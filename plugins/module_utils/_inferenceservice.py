@@ -21,6 +21,9 @@ KIND = "InferenceService"
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
 AUTOSCALER_CLASS = "serving.kserve.io/autoscalerClass"
 STOP = "serving.kserve.io/stop"
+# Otherwise Go's HTTP server may end a streamed answer that begins before the whole question was read (golang/go issue 40747,
+# knative.dev/serving pkg/apis/config/features.go): measured with an engine that answers at once, one stream of ten.
+FULL_DUPLEX = {"features.knative.dev/http-full-duplex": "Enabled"}
 # The annotation that names the Secret with the storage's credentials is called one or the other way, as KServe was installed by
 # its chart or its manifests (config/configmap/inferenceservice.yaml, charts/kserve-resources/values.yaml).
 STORAGE_SECRETS = ("serving.kserve.io/secretName", "serving.kserve.io/storageSecretName")
@@ -124,7 +127,8 @@ def manifest(options: dict[str, Any], *, keda: bool) -> dict[str, Any]:
         predictor["workerSpec"] = _worker(worker)
     if model := _model(options):
         predictor["model"] = model
-    annotations = {**(options.get("annotations") or {}), DEPLOYMENT_MODE: mode}
+    defaults = FULL_DUPLEX if mode == "Knative" else {}
+    annotations = {**defaults, **(options.get("annotations") or {}), DEPLOYMENT_MODE: mode}
     if secret := options.get("storage_secret"):
         annotations |= dict.fromkeys(STORAGE_SECRETS, secret)
     scaling, class_ = _scaling(options, mode, keda)

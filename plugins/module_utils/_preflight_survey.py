@@ -17,6 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import Any
+from urllib.error import HTTPError
+
+from ansible.module_utils.urls import open_url
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _gpu_checks,
@@ -150,6 +153,7 @@ def _cluster_probes(kube: Kube, options: Mapping[str, Any], wanted: Sequence[Ser
         "deployed": lambda: _deployed(kube, namespace, wanted),
         "images": lambda: _images(kube, options),
         "charts": lambda: _asked(options["charts"], options["timeout"], plain_http=options["charts_plain_http"]),
+        "files": lambda: {location: _file(location, options["timeout"] / 2) for location in options["files"]},
     }
 
 
@@ -467,6 +471,18 @@ def _asked(references: Sequence[str], timeout: float, **where: Any) -> dict[str,
     return told
 
 
+def _file(location: str, timeout: float) -> dict[str, Any]:
+    """Whether a file is at a URL (one HEAD request) or a path: status (HTTP) or error. timeout in seconds."""
+    if not location.startswith(("http://", "https://")):
+        return {} if os.access(location, os.R_OK) else {"error": "there is no such file that can be read"}
+    try:
+        return {"status": int(open_url(location, method="HEAD", timeout=timeout).code)}
+    except HTTPError as error:
+        return {"status": error.code}
+    except (OSError, ValueError) as error:
+        return {"error": str(getattr(error, "reason", error))}
+
+
 def _auths(secret: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         data = json.loads(base64.b64decode((secret or {})["data"][".dockerconfigjson"]))
@@ -482,8 +498,9 @@ def _of_images(answers: Answers, options: Mapping[str, Any]) -> list[Finding]:
     for image in options["images"]:
         on_nodes = cluster.images.get(image, [])
         found.append(_preflight_workload.of_image(image, on_nodes, told["registries"].get(image)))
-    charts = answers.get("charts") or {}
-    return found + [_preflight_workload.of_chart(chart, charts.get(chart)) for chart in options["charts"]]
+    charts, files = answers.get("charts") or {}, answers.get("files") or {}
+    found += [_preflight_workload.of_chart(chart, charts.get(chart)) for chart in options["charts"]]
+    return found + [_preflight_workload.of_file(location, files.get(location)) for location in options["files"]]
 
 
 # Storage

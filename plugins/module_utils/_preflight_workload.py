@@ -379,6 +379,18 @@ def of_chart(chart: str, answer: Mapping[str, Any] | None) -> Finding:
     )
 
 
+def of_file(location: str, answer: Mapping[str, Any] | None) -> Finding:
+    """answer: status (HTTP) or error; None if it was not asked. This machine reads the file when the role runs, as now."""
+    evidence = {"answer": dict(answer or {})}
+    if answer is None:
+        return Finding("file", "images", SKIP, f"{location} was not looked for in time.", "", evidence, location)
+    why = answer.get("error") or (f"it answered {answer['status']}" if answer.get("status", 200) != 200 else "")
+    if not why:
+        return Finding("file", "images", PASS, f"{location} is there.", "", evidence, location)
+    text = "Check the way to it, or copy it to where this machine can read it and give the role that URL or path."
+    return Finding("file", "images", FAIL, f"{location} cannot be read: {why}", text, evidence, location)
+
+
 def of_pull_secrets(
     names: Sequence[str], namespace: str, found: Mapping[str, Mapping[str, Any] | None]
 ) -> list[Finding]:

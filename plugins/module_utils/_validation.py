@@ -451,7 +451,9 @@ def autoscaling_works(facts: Facts) -> Verdict:
             ("Fallback", "True"),
         ):
             entry = condition(scaler, kind)
-            if entry is not None and entry.get("status") == bad:
+            # A revision of Knative at zero, an idle one or an older one (knative.dev/serving pkg/reconciler/autoscaling/kpa/kpa.go).
+            at_zero = entry is not None and entry.get("reason") == "NoTraffic"
+            if entry is not None and entry.get("status") == bad and not at_zero:
                 problems.append(f"{name}: {explained(entry)}")
         limited = condition(scaler, "ScalingLimited")
         if limited is not None and limited.get("status") == "True" and limited.get("reason") == "TooManyReplicas":
@@ -581,6 +583,9 @@ def _pre_stop_seconds(container: dict[str, Any]) -> int:
     hook = (container.get("lifecycle") or {}).get("preStop") or {}
     if "sleep" in hook:
         return int(hook["sleep"].get("seconds", 0))
+    # Knative's own (knative.dev/serving pkg/queue/sharedmain/main.go, drainSleepDuration).
+    if (hook.get("httpGet") or {}).get("path") == "/wait-for-drain":
+        return 30
     slept = re.search(r"sleep (\d+)", " ".join((hook.get("exec") or {}).get("command") or []))
     return int(slept[1]) if slept else 0
 

@@ -243,12 +243,20 @@ class Service:
 
     def address(self) -> str:
         """Its Kubernetes Service, for Eyes.ask; "" if it has none."""
-        name = f"{self.name}-predictor" if self.kind == "InferenceService" else f"{self.name}-kserve-workload-svc"
+        name = self._service_name()
         for service in self.eyes.listed("v1", "Service", self.namespace):
             if service["metadata"]["name"] == name and service["spec"].get("ports"):
                 scheme = "" if self.kind == "InferenceService" else "https:"
                 return f"services/{scheme}{name}:{service['spec']['ports'][0]['port']}"
         return ""
+
+    def _service_name(self) -> str:
+        if self.kind != "InferenceService":
+            return f"{self.name}-kserve-workload-svc"
+        status = (self.see()["resource"] or {}).get("status") or {}
+        revision = ((status.get("components") or {}).get("predictor") or {}).get("latestReadyRevision")
+        # Of a Knative Service that one has the pods; the others lead to Knative's gateway or activator.
+        return f"{revision}-private" if revision else f"{self.name}-predictor"
 
     def body(self, text: str, max_tokens: int, **more: Any) -> dict[str, Any]:
         """A request of its API for a text."""

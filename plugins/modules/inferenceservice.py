@@ -50,6 +50,8 @@ options:
   deployment_mode:
     description:
       - V(Standard) makes a Deployment, V(Knative) a Knative Service with scale to zero and revisions.
+      - With V(Knative), Knative's proxies are told to let an answer begin while they read the question
+        (the annotation C(features.knative.dev/http-full-duplex)); otherwise they cut off some streamed answers.
       - V(RawDeployment) and V(Serverless) are the names of the same before KServe 0.16.
       - It cannot be changed later.
     type: str

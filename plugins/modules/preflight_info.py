@@ -191,6 +191,11 @@ options:
     description: Whether the registry of O(charts) has no TLS.
     type: bool
     default: false
+  files:
+    description: Manifests and packed charts that this machine will read, by URL or path.
+    type: list
+    elements: str
+    default: []
   image_pull_secrets:
     description: Secrets in O(namespace) with which images are pulled.
     type: list
@@ -363,6 +368,7 @@ def main() -> None:
             "image_mirror_plain_http": {"type": "bool", "default": False},
             "charts": STRINGS,
             "charts_plain_http": {"type": "bool", "default": False},
+            "files": STRINGS,
             "image_pull_secrets": {**STRINGS, "no_log": False},
             "timeout": {"type": "int", "default": 20},
             "fail_on": {"type": "str", "choices": ["fail", "warn", "never"], "default": "fail"},

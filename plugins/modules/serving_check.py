@@ -145,7 +145,9 @@ options:
     type: bool
     default: false
   required:
-    description: Points of which something must pass. With them, skipped is failed.
+    description:
+      - Points of which something must pass. With them, skipped is failed.
+      - Not in check mode, which sends no load and may run before anything is installed.
     type: list
     elements: str
     default: []

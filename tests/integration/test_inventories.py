@@ -44,6 +44,7 @@ def surroundings(sandbox: dict[str, Any]) -> dict[str, Any]:
         "llmstack_chart_mirror_plain_http": True,
         "llmstack_helm_binary": sandbox["helm"],
         "gateway_crds_manifest": f"{sandbox['manifests']}/gateway-api/standard-install.yaml",
+        "llmd_inference_crds_manifest": f"{sandbox['manifests']}/gateway-api-inference-extension/v1-manifests.yaml",
         "preflight_image_mirror": sandbox["registry"],
         "preflight_image_mirror_plain_http": True,
         # What a development machine lacks is named, and does not end this test.
@@ -82,8 +83,20 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone(tmp_path_factory.mktemp("mine"))
 
 
+# It asks a model that check mode did not deploy.
+ASKS_A_MODEL = "ansible-playbook -i inventories/mine playbooks/my-load-test.yml"
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("command", MINE)
+def test_a_load_test_of_a_model_that_is_not_served_says_so(mine: Path, home: Path, sandbox: dict[str, Any]) -> None:
+    _program, *arguments = shlex.split(ASKS_A_MODEL)
+    done = ansible_playbook(*arguments, "--check", "-e", json.dumps(surroundings(sandbox)), folder=mine, HOME=str(home))
+    assert done.returncode != 0
+    assert "InferenceService model-serving/llama-3-8b does not exist" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", [line for line in MINE if line != ASKS_A_MODEL])
 def test_a_command_of_the_pages_for_clusters_of_ones_own(
     command: str, mine: Path, home: Path, sandbox: dict[str, Any], audit: Callable[[], list[dict[str, Any]]]
 ) -> None:

@@ -13,7 +13,9 @@ import json
 import re
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,22 +54,13 @@ def knative(parts: None, stack: None) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def runtime(cluster: Cluster, knative: None) -> Iterator[str]:
-    """The stack's runtime without what Knative refuses: it drains its pods itself, and knows two names of ports."""
-    stock = cluster.get("/apis/serving.kserve.io/v1alpha1/clusterservingruntimes/llmstack-vllm")
-    [container] = stock["spec"]["containers"]
-    del container["lifecycle"]
-    container["ports"][0]["name"] = "http1"
-    path = "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes/test-knative"
-    manifest = {
-        "apiVersion": stock["apiVersion"],
-        "kind": stock["kind"],
-        "metadata": {"name": "test-knative"},
-        "spec": stock["spec"],
-    }
-    status, answer = cluster.request("PATCH", f"{path}?fieldManager=test", manifest, "application/apply-patch+yaml")
-    assert status in (200, 201), answer
-    yield "test-knative"
-    cluster.request("DELETE", path)
+    """A runtime for services of this mode, beside the stack's own for Standard ones."""
+    name = "test-knative"
+    asked_for = json.dumps({"llmstack_runtime": name, "vllm_runtime_deployment_mode": "Knative"})
+    deploy = ("-i", "inventories/local", "playbooks/deploy.yml", "--tags", "vllm_runtime", "-e", asked_for)
+    assert changed(ansible_playbook(*deploy)) > 0
+    yield name
+    cluster.request("DELETE", f"/apis/serving.kserve.io/v1alpha1/clusterservingruntimes/{name}")
 
 
 @pytest.fixture
@@ -213,6 +206,46 @@ def test_a_service_at_zero_starts_with_the_next_request(serve: Serve, cluster: C
     assert not serve(min_replicas=0, annotations=quick)["changed"], "a service at zero is ready"
     assert models(cluster, result["url"]) == ["scaled"]
     assert pods()
+
+
+def test_one_variable_deploys_all_that_is_served_as_knative_services(
+    knative: None, cluster: Cluster, sandbox: dict[str, Any], audit: Audit, tmp_path: Path
+) -> None:
+    namespace = f"test-{uuid.uuid4().hex[:8]}"
+    variables = {
+        "llmstack_deployment_mode": "Knative",
+        "llmstack_namespace": namespace,
+        "llmstack_runtime": namespace,
+        "llmstack_report_dir": str(tmp_path),
+    }
+    asked_for = ("-i", "inventories/local", "-e", json.dumps(variables))
+    monitoring = ("playbooks/install.yml", "--tags", "monitoring")
+
+    def judged() -> dict[str, Any]:
+        ansible_playbook(*asked_for, "playbooks/validate.yml")
+        report: dict[str, Any] = json.loads((tmp_path / "sandbox-validation.json").read_text())
+        return report
+
+    try:
+        assert changed(ansible_playbook(*asked_for, *monitoring)) > 0
+        assert changed(ansible_playbook(*asked_for, "playbooks/deploy.yml")) > 0
+        [service] = cluster.get(f"/apis/serving.knative.dev/v1/namespaces/{namespace}/services")["items"]
+        assert service["metadata"]["name"] == "tiny-llama-predictor"
+        begun = len(audit())
+        assert changed(ansible_playbook(*asked_for, "playbooks/deploy.yml")) == 0
+        assert writes(audit()[begun:]) == []
+        # Prometheus reads its new configuration after some time.
+        wait_until("Prometheus sees it", lambda: "monitoring" not in str(judged()["failures"]).lower(), 240, 20)
+        report = judged()
+        assert (report["verdict"], report["failures"]) == ("pass", [])
+        passed = {check["category"] for check in report["checks"] if check["status"] == "pass"}
+        assert passed >= {"pods", "gpus", "model", "endpoints", "metrics", "autoscaling", "monitoring"}
+    finally:
+        ansible_playbook("-i", "inventories/local", *monitoring)
+        of_kserve = "/apis/serving.kserve.io"
+        cluster.request("DELETE", f"{of_kserve}/v1beta1/namespaces/{namespace}/inferenceservices/tiny-llama")
+        cluster.request("DELETE", f"{of_kserve}/v1alpha1/clusterservingruntimes/{namespace}")
+        cluster.request("DELETE", f"/api/v1/namespaces/{namespace}")
 
 
 def test_knative_is_not_removed_while_it_serves(knative: None, serve: Serve, cluster: Cluster) -> None:

@@ -20,6 +20,7 @@ import yaml
 from ansible_collections.llmstack.serving.plugins.module_utils import _preflight_cluster
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight_cluster import Right
 from tools import checkout
+from tools.network_policy import Peer, allowed
 from tools.playbook import ansible_playbook
 
 ROOT = checkout.ROOT
@@ -642,7 +643,7 @@ def test_the_sandbox_s_node_can_hold_all_that_runs(made: dict[str, Any]) -> None
 # What an inventory says, and what the preflight makes of it.
 ASKED: dict[str, dict[str, Any]] = {
     "as-shipped": {},
-    "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1},
+    "misspelt": {"kserve_domian": "x", "istio_frobnicate": 1, "kserv_domain": "y", "my_kserve_domain": "z"},
     "elsewhere": {"istio_namespace": "mesh", "kserve_state": "absent", "gateway_install_crds": False},
     "mirrored": {
         "llmstack_chart_mirror": "mirror.example.com/team/",
@@ -652,6 +653,8 @@ ASKED: dict[str, dict[str, Any]] = {
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
     "by-envoy": {"llmstack_gateway_controller": "envoy_gateway"},
     "both": {"envoy_gateway_install": True},
+    "operator": {"gpu_operator_mode": "operator"},
+    "knative": {"llmstack_deployment_mode": "Knative", "llmd_install_leaderworkerset": True},
 }
 
 
@@ -685,7 +688,7 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts")
+    names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts", "files")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
@@ -873,6 +876,57 @@ KNATIVE_MODES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def served_by_knative(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Runtimes, services and network policies where one variable says Knative, and one entry of each says otherwise."""
+    case = {
+        "llmstack_deployment_mode": "Knative",
+        "vllm_runtime_list": [{"name": "knative"}, {"name": "standard", "deployment_mode": "Standard"}],
+        "inference_service_list": [
+            {"name": "scaled", "storage_uri": "pvc://models/a", "min_replicas": 0},
+            {"name": "standard", "storage_uri": "pvc://models/a", "deployment_mode": "Standard"},
+        ],
+    }
+    templates = ("runtime.yml.j2", "inference-services.yml.j2", "security.yml.j2")
+    expression = f"[{', '.join(documents(name) for name in templates)}]"
+    folder = tmp_path_factory.mktemp("served-by-knative")
+    runtimes, services, security = evaluate_cases(folder, {"knative": case}, expression)["knative"]
+    return {"runtimes": runtimes, "services": of_kind(services, "InferenceService"), "security": security}
+
+
+def test_a_runtime_for_knative_has_no_hook_and_a_port_name_that_it_knows(served_by_knative: dict[str, Any]) -> None:
+    [knative], [standard] = (runtime["spec"]["containers"] for runtime in served_by_knative["runtimes"])
+    assert ("lifecycle" in knative, knative["ports"][0]["name"]) == (False, "http1")
+    assert ("lifecycle" in standard, standard["ports"][0]["name"]) == (True, "http")
+
+
+def test_a_service_of_knative_says_nothing_that_knative_refuses(served_by_knative: dict[str, Any]) -> None:
+    knative, standard = served_by_knative["services"]
+    assert knative["metadata"]["annotations"] == {
+        "serving.kserve.io/deploymentMode": "Knative",
+        # What its proxies need for a stream.
+        "features.knative.dev/http-full-duplex": "Enabled",
+    }
+    assert knative["spec"]["predictor"]["minReplicas"] == 0
+    assert "terminationGracePeriodSeconds" not in knative["spec"]["predictor"]
+    assert standard["metadata"]["annotations"] == {
+        "serving.kserve.io/deploymentMode": "Standard",
+        "serving.kserve.io/autoscalerClass": "none",
+    }
+    assert standard["spec"]["predictor"]["terminationGracePeriodSeconds"] > 0
+
+
+def test_knative_reaches_its_proxies_and_nobody_else_does(served_by_knative: dict[str, Any]) -> None:
+    policies = of_kind(served_by_knative["security"], "NetworkPolicy")
+    engine = Peer("model-serving", {"serving.kserve.io/inferenceservice": "scaled"})
+    activator = Peer("knative-serving", {"app": "activator"})
+    for port in (8012, 9090):
+        assert allowed(policies, activator, engine, port)
+        assert not allowed(policies, Peer("default", {"app": "activator"}), engine, port)
+    [deployer] = of_kind(served_by_knative["security"], "Role")
+    assert [rule for rule in deployer["rules"] if rule["apiGroups"] == ["serving.knative.dev"]]
+
+
 def test_one_variable_says_whether_there_is_a_knative_and_who_uses_it(tmp_path: Path) -> None:
     expression = (
         "{'installs': knative_install | bool, 'mode': __kserve_values.kserve.controller.deploymentMode,"
@@ -947,10 +1001,11 @@ def test_profiles_of_gpus_are_data(tmp_path: Path) -> None:
 
 
 def test_preflight_names_misspelt_variables_with_the_right_one(asked: dict[str, Any]) -> None:
-    assert yaml.safe_load(asked["as-shipped"]["unknown"]) == []
+    assert not asked["as-shipped"]["unknown"]
     assert yaml.safe_load(asked["misspelt"]["unknown"]) == [
         {"name": "istio_frobnicate", "nearest": ""},
         {"name": "kserve_domian", "nearest": "kserve_domain"},
+        {"name": "kserv_domain", "nearest": "kserve_domain"},
     ]
 
 
@@ -995,6 +1050,18 @@ def test_preflight_looks_for_every_chart_that_is_to_be_installed_where_helm_will
     assert all(chart.startswith("mirror.example.com/team/") for chart in mirrored)
     assert not [chart for chart in mirrored if "llmisvc" in chart]
     assert not [chart for chart in yaml.safe_load(asked["elsewhere"]["charts"]) if "kserve/charts/kserve-crd" in chart]
+
+
+def test_preflight_looks_for_every_file_that_a_role_will_read(asked: dict[str, Any]) -> None:
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    manifests = {name: component["manifest"] for name, component in table.items() if "manifest" in component}
+    always = {manifests["gateway_api"], manifests["gateway_api_inference_extension"]}
+    assert set(asked["as-shipped"]["files"]) == always
+    assert set(asked["knative"]["files"]) == set(manifests.values())
+    assert asked["elsewhere"]["files"] == [manifests["gateway_api_inference_extension"]]
+    packed = next(iter(table["gpu_operator"]["charts"].values()))
+    assert set(asked["operator"]["files"]) == {*always, packed}
+    assert set(asked["mirrored"]["files"]) == always, "a mirror has charts as OCI artifacts"
 
 
 def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, Any]) -> None:

@@ -57,6 +57,13 @@ def test_old_mode_names_are_translated(given: str, written: str) -> None:
     assert annotations(deployment_mode=given)["serving.kserve.io/deploymentMode"] == written
 
 
+def test_streams_through_knative_s_proxies_are_not_cut_off_unless_somebody_wants_it() -> None:
+    name = "features.knative.dev/http-full-duplex"
+    assert annotations(deployment_mode="Knative")[name] == "Enabled"
+    assert annotations(deployment_mode="Knative", annotations={name: "Disabled"})[name] == "Disabled"
+    assert name not in annotations()
+
+
 def test_gpus_are_limits_and_requests() -> None:
     resources = predictor(gpus=2, resources={"requests": {"cpu": "4"}})["model"]["resources"]
     assert resources == {"requests": {"cpu": "4", "nvidia.com/gpu": "2"}, "limits": {"nvidia.com/gpu": "2"}}

@@ -268,6 +268,23 @@ def test_a_chart_that_helm_will_not_find(answer: dict[str, Any] | None, status: 
     assert bool(found.remediation) == (status != PASS)
 
 
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        ({"status": 200}, PASS, "is there"),
+        ({}, PASS, "is there"),
+        ({"status": 404}, FAIL, "it answered 404"),
+        ({"error": "Name or service not known"}, FAIL, "cannot be read: Name or service not known"),
+        (None, SKIP, "was not looked for"),
+    ],
+)
+def test_a_manifest_that_the_role_will_not_read(answer: dict[str, Any] | None, status: str, words: str) -> None:
+    found = judge.of_file("https://example.com/install.yaml", answer)
+    assert (found.status, found.subject) == (status, "https://example.com/install.yaml")
+    assert words in found.message
+    assert bool(found.remediation) == (status == FAIL)
+
+
 def test_pull_secrets_must_be_there_and_of_the_right_type() -> None:
     secrets = {"good": {"type": "kubernetes.io/dockerconfigjson"}, "opaque": {"type": "Opaque"}, "gone": None}
     found = judge.of_pull_secrets(["good", "opaque", "gone", "unseen"], "models", secrets)

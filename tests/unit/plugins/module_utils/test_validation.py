@@ -435,6 +435,15 @@ DRAINS: dict[str, tuple[Callable[[Facts], object], str]] = {
         ),
         "pass",
     ),
+    "Knative's own pause": (
+        lambda found: (
+            found["spec"]["containers"][0].update(
+                lifecycle={"preStop": {"httpGet": {"path": "/wait-for-drain", "port": 8022}}}
+            ),
+            found["spec"].update(terminationGracePeriodSeconds=600),
+        ),
+        "pass",
+    ),
     "vLLM cuts off": (lambda found: found["spec"]["containers"][0].update(args=[]), "fail"),
     "too little time": (lambda found: found["spec"].update(terminationGracePeriodSeconds=60), "fail"),
     "no time set": (lambda found: found["spec"].pop("terminationGracePeriodSeconds"), "fail"),
@@ -446,6 +455,20 @@ DRAINS: dict[str, tuple[Callable[[Facts], object], str]] = {
 def test_draining_is_judged_by_what_the_pod_is_given(case: str) -> None:
     change, status = DRAINS[case]
     assert changed(change) == status
+
+
+def test_a_revision_of_knative_at_zero_is_no_fault() -> None:
+    idle = {"kind": "PodAutoscaler", "metadata": {"name": "chat-00001"}, "spec": {}}
+    condition = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "NoTraffic",
+        "message": "The target is not receiving traffic.",
+    }
+    facts = {**copy.deepcopy(SERVICE), "scalers": [{**idle, "status": {"conditions": [condition]}}]}
+    assert validation.autoscaling_works(facts).status == "pass"
+    condition["reason"] = "FetchTargetError"
+    assert validation.autoscaling_works(facts).status == "fail"
 
 
 def test_a_restart_within_the_hour_is_a_warning() -> None:
