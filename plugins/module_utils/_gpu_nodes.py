@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_instances, _gpu_types
+from ansible_collections.llmstack.serving.plugins.module_utils._quantity import quantity
 
 PREFIX = "nvidia.com/"
 DRIVER_OF_SLICES = "gpu.nvidia.com"
@@ -46,13 +47,6 @@ _GKE_PRODUCTS = {
     "nvidia-l4": "L4",
     "nvidia-tesla-t4": "T4",
     "nvidia-tesla-v100": "V100-SXM2-16GB",
-}
-_QUANTITY = re.compile(r"(?P<number>[0-9.]+)(?P<unit>[A-Za-z]*)$")
-_UNITS = {
-    "": 1,
-    "m": 0.001,
-    **{f"{letter}i": 1024 ** (power + 1) for power, letter in enumerate("KMGTPE")},
-    **{letter: 1000 ** (power + 1) for power, letter in enumerate("kMGTPE")},
 }
 
 
@@ -132,14 +126,6 @@ def _gpu_requests(container: dict[str, Any]) -> Iterable[tuple[str, int]]:
     # For extended resources the API server copies limits to requests.
     asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
     return [(name, int(quantity(amount))) for name, amount in asked.items() if name.startswith(PREFIX)]
-
-
-def quantity(text: Any) -> float:
-    """A Kubernetes quantity as a number: "512Gi", "1500m", "8". Unreadable ones are 0."""
-    match = _QUANTITY.match(str(text))
-    if not match or match["unit"] not in _UNITS:
-        return 0.0
-    return float(match["number"]) * _UNITS[match["unit"]]
 
 
 @dataclass

@@ -19,6 +19,7 @@ from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice
     DEPLOYMENT_MODE,
     MODES,
 )
+from ansible_collections.llmstack.serving.plugins.module_utils._quantity import quantity
 
 Manifest = dict[str, Any]
 # pkg/apis/serving/v1beta1/predictor.go: the keys of which a predictor has exactly one.
@@ -328,8 +329,6 @@ def _keda(manifest: Manifest) -> Iterator[str]:
 
 
 def _keda_metric(entry: dict[str, Any]) -> Iterator[str]:
-    from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
-
     kind = entry.get("type")
     source = entry.get({"Resource": "resource", "External": "external", "PodMetric": "podmetric"}.get(str(kind), ""))
     if kind not in ("Resource", "External", "PodMetric"):

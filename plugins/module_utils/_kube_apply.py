@@ -205,10 +205,12 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
     mine = live is None or _manifest.created_by(live) == settings.field_manager
     desired = _manifest.with_created_by(definition, settings.field_manager) if mine else definition
     if settings.complete:
-        desired = _with_hashes(ref, live, desired)
+        desired = _with_hashes(ref, desired)
     before = _manifest.state(live)
     if live is not None and _manifest.holds(live, desired, settings.field_manager):
         return Item(ref, "unchanged", before, before, live, live)
+    if settings.complete:
+        _check(ref, live, desired)
     settings.before_change(live, desired)
     if live is None and not settings.check_mode:
         served = _send(kube, ref, desired, settings, deadline)
@@ -237,19 +239,26 @@ def _apply(kube: Kube, definition: dict[str, Any], outcome: Outcome, settings: S
     return Item(ref, "updated", before, _manifest.state(served), served, live)
 
 
-def _with_hashes(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any]) -> dict[str, Any]:
+def _with_hashes(ref: Ref, desired: dict[str, Any]) -> dict[str, Any]:
     """What KServe serves, with the hashes that tell whether it has seen this change; anything else as it is."""
     if ref.kind == "InferenceService":
-        from ansible_collections.llmstack.serving.plugins.module_utils import _inferenceservice, _kserve_rules
+        from ansible_collections.llmstack.serving.plugins.module_utils import _inferenceservice
 
-        if found := _kserve_rules.problems(desired, live):
-            raise errors.Invalid(f"{ref}: {' '.join(found)}")
         return _inferenceservice.with_hashes(desired)
     if ref.kind == "LLMInferenceService":
         from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_hash
 
         return _llmdeployment_hash.with_hashes(desired)
     return desired
+
+
+def _check(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any]) -> None:
+    """Raises Invalid if KServe would refuse the change. What is there already was not refused."""
+    if ref.kind == "InferenceService":
+        from ansible_collections.llmstack.serving.plugins.module_utils import _kserve_rules
+
+        if found := _kserve_rules.problems(desired, live):
+            raise errors.Invalid(f"{ref}: {' '.join(found)}")
 
 
 def _predicted(ref: Ref, live: dict[str, Any] | None, desired: dict[str, Any], settings: Settings) -> Item:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
-from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_health as llm_health
 from ansible_collections.llmstack.serving.plugins.module_utils import _serving_health as health
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube, Ref
 from ansible_collections.llmstack.serving.plugins.module_utils._kube_wait import Selection, View, wait_until
@@ -216,7 +215,11 @@ def _verdict(view: View, item: Item, look: Look, since_seconds: float, wanted: W
 
 def judge_of(kind: str) -> Callable[[health.Observation], health.Health]:
     """The function that judges what serves models."""
-    return health.judge if kind == "InferenceService" else llm_health.judge
+    if kind == "InferenceService":
+        return health.judge
+    from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_health
+
+    return _llmdeployment_health.judge
 
 
 def observed(view: View, service: dict[str, Any], look: Look) -> health.Observation:

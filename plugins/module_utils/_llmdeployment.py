@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_picker as picker
-from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
 from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import POD_FIELDS, OptionError, merged
 from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_cache import Cache
 from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment_hash import with_hashes
+from ansible_collections.llmstack.serving.plugins.module_utils._quantity import quantity
 
 KIND = "LLMInferenceService"
 API_VERSION = "serving.kserve.io/v1alpha2"

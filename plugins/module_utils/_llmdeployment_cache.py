@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
+from ansible_collections.llmstack.serving.plugins.module_utils._quantity import quantity
 
 if TYPE_CHECKING:
     from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment import Translation

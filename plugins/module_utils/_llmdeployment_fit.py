@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import quantity
+from ansible_collections.llmstack.serving.plugins.module_utils._quantity import quantity
 
 
 def problems(manifest: dict[str, Any], nodes: list[dict[str, Any]]) -> list[str]:

@@ -12,9 +12,10 @@ from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_checks
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import FAIL, PASS, SKIP, WARN, Expectations
-from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import PREFIX, quantity
+from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import PREFIX
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight import Finding
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight_wanted import Service
+from ansible_collections.llmstack.serving.plugins.module_utils._quantity import quantity
 
 GIB = 1024**3
 # Volumes of these provisioners are disks, which one node at a time can write to.

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from ansible_collections.llmstack.serving.plugins.module_utils._serving_health import Cause, download_failure
+from ansible_collections.llmstack.serving.plugins.module_utils._serving_causes import download_failure
+from ansible_collections.llmstack.serving.plugins.module_utils._serving_health import Cause
 
 LABEL = "llmstack.serving/storage-check"
 # KServe's name for the init container, and the annotation from which its webhook takes the URI.

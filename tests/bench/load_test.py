@@ -170,7 +170,7 @@ def throughput(folder: Path) -> None:
     """One process of ours against the others with as many as they like."""
     model.write(folder / "model")
     with simulator() as port:
-        for tokens, requests, theirs in ((SHORT_TOKENS, 10_000, 2_000), (LONG_TOKENS, 2_000, 1_000)):
+        for tokens, requests, theirs in ((SHORT_TOKENS, 10_000, 1_000), (LONG_TOKENS, 2_000, 500)):
             stage = Stage(concurrency=CONCURRENCY, requests=requests, warmup_requests=CONCURRENCY)
             for name, (runner, api) in RUNNERS.items():
                 measured: dict[str, list[float]] = {"ours": [], "theirs": []}

@@ -240,10 +240,3 @@ def test_who_hands_out_the_gpus_of_a_node() -> None:
         "gpu-operator/nvidia-device-plugin-daemonset",
         "kube-system/nvidia-gpu-device-plugin",
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "number"), [("8", 8), ("1500m", 1.5), ("2Ki", 2048), ("2k", 2000), ("1Gi", 1024**3), ("x", 0), (None, 0)]
-)
-def test_quantities(text: Any, number: float) -> None:
-    assert _gpu_nodes.quantity(text) == number
