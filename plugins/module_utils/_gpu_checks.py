@@ -116,6 +116,8 @@ class Cluster:
     runtime_classes: list[str] = field(default_factory=list)
     # Image -> the nodes it is on, of those that were asked for.
     images: dict[str, list[str]] = field(default_factory=dict)
+    # The version of resource.k8s.io that ResourceSlices were read in.
+    claims_version: str = "resource.k8s.io/v1"
     unseen: dict[str, str] = field(default_factory=dict)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_types
+from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_instances, _gpu_types
 from ansible_collections.llmstack.serving.plugins.module_utils._quantity import quantity
 
 PREFIX = "nvidia.com/"
@@ -175,7 +175,9 @@ def has_gpu(node: dict[str, Any], devices: Devices) -> bool:
     capacity = (node.get("status") or {}).get("capacity") or {}
     if any(labels.get(hint) not in (None, "", "false") for hint in _HINTS):
         return True
-    return any(name.startswith(PREFIX) for name in capacity) or node["metadata"]["name"] in devices.published
+    if any(name.startswith(PREFIX) for name in capacity) or node["metadata"]["name"] in devices.published:
+        return True
+    return _gpu_instances.product(labels) is not None
 
 
 def read(node: dict[str, Any], usage: Usage | None, devices: Devices) -> dict[str, Any]:
@@ -305,7 +307,9 @@ def _of_devices(found: dict[str, Any], whole: list[dict[str, Any]]) -> dict[str,
 
 
 def cloud_product(labels: dict[str, str]) -> str | None:
-    """The GPU's name from a cloud's own label."""
+    """The GPU's name from the type of the machine, or from a cloud's own label."""
+    if found := _gpu_instances.product(labels):
+        return found
     for key in _CLOUD_LABELS:
         if value := labels.get(key):
             return _GKE_PRODUCTS.get(value, value)

@@ -21,8 +21,12 @@ from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks impor
     Expectations,
     Finding,
 )
+from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import DRIVER_OF_SLICES
 
 LABEL = "llmstack.serving/gpu-check"
+# The pod's name for its claim, and the DeviceClass of whole GPUs that NVIDIA's DRA driver brings.
+_CLAIM = "gpus"
+_DEVICE_CLASS = "gpu.nvidia.com"
 CONTAINER = "nvidia-smi"
 DCGM_CONTAINER = "dcgmi"
 # Waiting reasons of a container that do not heal by themselves.
@@ -61,6 +65,8 @@ class Options:
     nccl_least_gb_per_second: float = 0.0
     runtime_class_name: str | None = None
     image_pull_secrets: Sequence[str] = ()
+    # The version of resource.k8s.io that the cluster serves.
+    claims_version: str = "resource.k8s.io/v1"
 
 
 def plan(nodes: Sequence[dict[str, Any]], options: Options, run: str) -> Plan:
@@ -71,8 +77,6 @@ def plan(nodes: Sequence[dict[str, Any]], options: Options, run: str) -> Plan:
         resource, free = _takes(node)
         if not node["ready"]:
             skipped.append(_skip(node, "it is not Ready"))
-        elif node["mode"] == "dra":
-            skipped.append(_skip(node, "its GPUs are handed out by DRA, for which there is no smoke test yet"))
         elif free is None:
             skipped.append(_skip(node, "what is free on it is not known"))
         elif free < 1:
@@ -107,6 +111,49 @@ def pod_name(run: str, node: str) -> str:
     return f"gpu-check-{digest}"
 
 
+def claims(resource: str) -> bool:
+    """Whether pods get these GPUs by a ResourceClaim (DRA) instead of a resource."""
+    return resource == DRIVER_OF_SLICES
+
+
+def _metadata(node: str, plan_: Plan) -> dict[str, Any]:
+    return {
+        "name": pod_name(plan_.run, node),
+        "namespace": plan_.namespace,
+        "labels": {
+            LABEL: plan_.run,
+            "app.kubernetes.io/name": "gpu-check",
+            "app.kubernetes.io/managed-by": "llmstack.serving",
+        },
+    }
+
+
+def claim_template(
+    node: str, amount: int, plan_: Plan, options: Options, owner: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the claim of the pod on this node is made of. With its owner, the pod, it goes when the pod goes."""
+    exactly = {"deviceClassName": _DEVICE_CLASS, "count": amount}
+    # Until v1beta2 a request had these fields itself.
+    request = exactly if options.claims_version.endswith("/v1beta1") else {"exactly": exactly}
+    metadata = _metadata(node, plan_)
+    if owner:
+        metadata["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "Pod", **{key: owner["metadata"][key] for key in ("name", "uid")}}
+        ]
+    return {
+        "apiVersion": options.claims_version,
+        "kind": "ResourceClaimTemplate",
+        "metadata": metadata,
+        "spec": {"spec": {"devices": {"requests": [{"name": _CLAIM, **request}]}}},
+    }
+
+
+def _resources(gpus: dict[str, str], limits: dict[str, str], requests: dict[str, str]) -> dict[str, Any]:
+    if any(claims(resource) for resource in gpus):
+        return {"claims": [{"name": _CLAIM}], "limits": limits, "requests": requests}
+    return {"limits": {**gpus, **limits}, "requests": requests}
+
+
 def manifest(node: str, resource: str, amount: int, plan_: Plan, options: Options) -> dict[str, Any]:
     """The pod: restricted, bound to its node, and ended by the kubelet even if nobody comes back for it."""
     restricted = {
@@ -120,10 +167,7 @@ def manifest(node: str, resource: str, amount: int, plan_: Plan, options: Option
         "image": options.image,
         "command": ["nvidia-smi", "-q", "-x"],
         "securityContext": restricted,
-        "resources": {
-            "limits": {**gpus, "cpu": "500m", "memory": "256Mi"},
-            "requests": {"cpu": "50m", "memory": "64Mi"},
-        },
+        "resources": _resources(gpus, {"cpu": "500m", "memory": "256Mi"}, {"cpu": "50m", "memory": "64Mi"}),
     }
     spec: dict[str, Any] = {
         "containers": [container],
@@ -161,20 +205,10 @@ def manifest(node: str, resource: str, amount: int, plan_: Plan, options: Option
         spec["runtimeClassName"] = options.runtime_class_name
     if options.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in options.image_pull_secrets]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": pod_name(plan_.run, node),
-            "namespace": plan_.namespace,
-            "labels": {
-                LABEL: plan_.run,
-                "app.kubernetes.io/name": "gpu-check",
-                "app.kubernetes.io/managed-by": "llmstack.serving",
-            },
-        },
-        "spec": spec,
-    }
+    metadata = _metadata(node, plan_)
+    if claims(resource):
+        spec["resourceClaims"] = [{"name": _CLAIM, "resourceClaimTemplateName": metadata["name"]}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def _dcgm(gpus: dict[str, str], restricted: dict[str, Any], options: Options) -> dict[str, Any]:
@@ -186,7 +220,7 @@ def _dcgm(gpus: dict[str, str], restricted: dict[str, Any], options: Options) ->
         "image": options.dcgm_image,
         "command": ["sh", "-c", script],
         "securityContext": {**restricted, "readOnlyRootFilesystem": False, "runAsNonRoot": False, "runAsUser": 0},
-        "resources": {"limits": {**gpus, "memory": "4Gi"}, "requests": {"cpu": "500m", "memory": "512Mi"}},
+        "resources": _resources(gpus, {"memory": "4Gi"}, {"cpu": "500m", "memory": "512Mi"}),
     }
 
 
@@ -197,7 +231,7 @@ def _nccl(gpus: dict[str, str], amount: int, restricted: dict[str, Any], options
         "command": _gpu_nccl.command(amount),
         # NCCL shares buffers between the GPUs' processes in /dev/shm.
         "securityContext": {**restricted, "readOnlyRootFilesystem": False},
-        "resources": {"limits": {**gpus, "memory": "8Gi"}, "requests": {"cpu": "500m", "memory": "512Mi"}},
+        "resources": _resources(gpus, {"memory": "8Gi"}, {"cpu": "500m", "memory": "512Mi"}),
     }
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_nccl, _gpu_smoke, _nvidia_smi
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
@@ -32,15 +31,33 @@ def run(kube: Kube, plan: Plan, options: Options, wanted: Expectations) -> list[
     with termination_as_exception():
         try:
             for node, (resource, amount) in plan.amounts.items():
-                manifest = _gpu_smoke.manifest(node, resource, amount, plan, options)
-                kube.apply(_ref(plan, manifest["metadata"]["name"]), manifest, field_manager=FIELD_MANAGER)
+                _make(kube, plan, node, resource, amount, options)
             endings = _wait(kube, plan, pods, options.timeout_seconds + _GRACE_SECONDS)
             found = list(plan.skipped)
             for name, node in pods.items():
                 found += _read(kube, plan, name, node, endings.get(name), options, wanted)
             return found
         finally:
-            _remove(kube, plan, pods)
+            _remove(kube, plan, pods, options)
+
+
+def _make(kube: Kube, plan: Plan, node: str, resource: str, amount: int, options: Options) -> None:
+    manifest = _gpu_smoke.manifest(node, resource, amount, plan, options)
+    name = manifest["metadata"]["name"]
+    if not _gpu_smoke.claims(resource):
+        kube.apply(_ref(plan, name), manifest, field_manager=FIELD_MANAGER)
+        return
+    # The template first, or the pod waits for it; then it is the pod's, so that it does not outlive it.
+    template = _template_ref(plan, name, options)
+    claim = _gpu_smoke.claim_template(node, amount, plan, options)
+    kube.apply(template, claim, field_manager=FIELD_MANAGER)
+    pod = kube.apply(_ref(plan, name), manifest, field_manager=FIELD_MANAGER)
+    claim = _gpu_smoke.claim_template(node, amount, plan, options, pod)
+    kube.apply(template, claim, field_manager=FIELD_MANAGER)
+
+
+def _template_ref(plan: Plan, name: str, options: Options) -> Ref:
+    return Ref(options.claims_version, "ResourceClaimTemplate", plan.namespace, name)
 
 
 def _ref(plan: Plan, name: str) -> Ref:
@@ -85,8 +102,11 @@ def _read(
     return [*found, *_nvidia_smi.judge(node, report, plan.amounts[node][1], wanted)]
 
 
-def _remove(kube: Kube, plan: Plan, pods: Sequence[str] | dict[str, str]) -> None:
+def _remove(kube: Kube, plan: Plan, pods: dict[str, str], options: Options) -> None:
     """Delete the pods of this run; what cannot be deleted ends by its own deadline."""
-    for name in pods:
+    for name, node in pods.items():
         with contextlib.suppress(errors.KubeError):
             kube.delete(_ref(plan, name))
+        if _gpu_smoke.claims(plan.amounts[node][0]):
+            with contextlib.suppress(errors.KubeError):
+                kube.delete(_template_ref(plan, name, options))

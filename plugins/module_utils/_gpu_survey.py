@@ -82,6 +82,7 @@ def _devices(kube: Kube, cluster: Cluster) -> _gpu_nodes.Devices:
     for version in _SLICE_VERSIONS:
         try:
             devices.add_slices(kube.list(version, "ResourceSlice")[0])
+            cluster.claims_version = version
             if devices.published:
                 for page, _version in kube.pages(version, "ResourceClaim"):
                     devices.add_claims(page)

@@ -61,6 +61,7 @@ _KNOWN: dict[str, tuple[float, tuple[int, int]]] = {
     "GeForce-RTX-5090": (31.36, (12, 0)),
     "T4": (14.56, (7, 5)),
     "V100-SXM2-16GB": (15.77, (7, 0)),
+    "V100-PCIE-16GB": (15.77, (7, 0)),
     "V100-SXM2-32GB": (31.73, (7, 0)),
 }
 

@@ -266,6 +266,18 @@ def _scaling(options: dict[str, Any], mode: str, keda: bool) -> tuple[dict[str, 
     return scaling, class_ or ("hpa" if scales else "none")
 
 
+def left_scaling(was: dict[str, Any], now: dict[str, Any]) -> str:
+    """The kind of the autoscaler that KServe 0.20 leaves when a service changes from one class to another; "" if it leaves none.
+
+    Only what makes the new class's autoscaler is run, and that of an HPA alone removes its own, for the classes none and external
+    (pkg/controller/v1beta1/inferenceservice/reconcilers/autoscaler/autoscaler_reconciler.go, hpa_reconciler.go).
+    """
+    before, after = ((item["metadata"].get("annotations") or {}).get(AUTOSCALER_CLASS, "hpa") for item in (was, now))
+    if before == after:
+        return ""
+    return {"keda": "ScaledObject", "hpa": "HorizontalPodAutoscaler" if after == "keda" else ""}.get(before, "")
+
+
 def _engine_scaling(options: dict[str, Any], keda: bool) -> dict[str, Any]:
     metric, class_ = options["scale_metric"], options.get("autoscaler_class")
     hint = "Install KEDA and give prometheus_url, or use scale_metric: cpu or memory, or deployment_mode: Knative."

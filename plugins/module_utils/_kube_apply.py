@@ -120,6 +120,7 @@ def present(kube: Kube, definitions: list[dict[str, Any]], settings: Settings) -
             _await_definition_of(kube, definition, outcome, settings, deadline)
             outcome.items.append(_apply(kube, definition, outcome, settings, deadline))
             _record(kube, outcome, settings)
+            _warn_of_scaling(outcome)
             if outcome.items[-1].action != "unchanged" and not outcome.items[-1].predicted:
                 settings.after_change(outcome.items[-1])
     except errors.KubeError as error:
@@ -168,6 +169,20 @@ def _record(kube: Kube, outcome: Outcome, settings: Settings) -> None:
         record(kube, item.was, item.resource, settings.field_manager)
     except errors.KubeError as error:
         outcome.warn(f"The history of {item.ref} is not kept: {error}")
+
+
+def _warn_of_scaling(outcome: Outcome) -> None:
+    item = outcome.items[-1]
+    if item.ref.kind != "InferenceService" or item.action != "updated":
+        return
+    from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import left_scaling
+
+    if kind := left_scaling(item.before, item.after):
+        name = f"{item.ref.name}-predictor"
+        outcome.warn(
+            f"KServe leaves the {kind} {name} of the earlier autoscaler class beside the new one, and both scale. "
+            f"Remove it: kubectl -n {item.ref.namespace} delete {kind.lower()} {name}"
+        )
 
 
 def _may_lack(item: Item) -> bool:

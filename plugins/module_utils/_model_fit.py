@@ -472,13 +472,22 @@ def _result(
             "kv_bytes_per_token": stage.per_token,
         },
     )
-    if not problems and stage.available - needed < WARN_MARGIN * stage.total * settings.gpu_memory_utilization:
+    left, usable = _uncertain(stage, needed, settings)
+    if not problems and left < WARN_MARGIN * usable:
         result["status"] = "warn"
         result["warnings"].append(
-            f"Only {_gib(stage.available - needed)} GiB are left on each GPU, less than "
+            f"Only {_gib(left)} GiB are left on each GPU, less than "
             f"{WARN_MARGIN:.0%} of what vLLM may use: an estimate is not that exact."
         )
     return result
+
+
+def _uncertain(stage: _Stage, needed: int, settings: Settings) -> tuple[int, float]:
+    """Bytes that are left where an estimate decides, and of how many."""
+    if settings.kv_cache_memory_bytes is None:
+        return stage.available - needed, stage.total * settings.gpu_memory_utilization
+    # The cache has the size that was asked for; what is estimated is whether all else has room beside it.
+    return stage.total - stage.weights - stage.activation - stage.other - stage.lora - stage.available, stage.total
 
 
 def _gib(size_bytes: int) -> float:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
@@ -41,6 +41,8 @@ from ansible_collections.llmstack.serving.plugins.module_utils._upload_plan impo
 
 _SEND_TIMEOUT_SECONDS = 60.0
 _PROGRESS_EVERY_SECONDS = 10.0
+# How soon threads that wait for each other see that one of them failed.
+_LOOK_EVERY_SECONDS = 0.1
 # How many names a message lists before it only counts.
 _NAMES_IN_A_MESSAGE = 5
 
@@ -161,8 +163,10 @@ class ModelUpload:
             outcome.bytes_sent = sum(file.size_bytes for file in to_send)
             outcome.seconds = time.monotonic() - begin
             return outcome
+        # Known before a byte is sent only if none has to be.
+        manifest = None if to_send else self._manifest(files)
         try:
-            if to_send or to_delete or to_tag or self._manifest(files) != published:
+            if to_delete or to_tag or manifest is None or manifest != published:
                 outcome.changed = True
                 with self._held_journal():
                     if listed is None:
@@ -172,7 +176,7 @@ class ModelUpload:
                     if to_send or to_delete:
                         self._change(files, to_send, to_delete, withdraw=published is not None)
                     self._in_parallel(self._tagging(path) for path in to_tag)
-                    manifest, key = self._manifest(files), self._key(request.manifest)
+                    manifest, key = manifest or self._manifest(files), self._key(request.manifest)
                     self._bucket.write(key, manifest, "application/json", self._algorithm, request.options)
                     self._warn_of_neighbours()
             elif self._journal:
@@ -181,7 +185,7 @@ class ModelUpload:
                     self._tidy(set())
         finally:
             self._remember(files)
-        outcome.manifest = self._manifest(files)
+        outcome.manifest = manifest
         outcome.bytes_sent = self._bytes_sent
         outcome.seconds = time.monotonic() - begin
         return outcome
@@ -334,14 +338,18 @@ class ModelUpload:
 
     def _digest(self, file: SourceFile, *algorithms: str) -> dict[str, str]:
         """These digests of a file (and others that are known), read only if no earlier run read them."""
-        with self._lock:
-            found = self._digests.get(file.path) or ({} if self._request.reread else self._known.get(file))
+        found = self._known_of(file)
         if missing := [name for name in algorithms if name not in found]:
             # A digest for the manifest is read together with the one that the server will be asked for.
             wanted = {*missing, self._algorithm} if "sha256" in missing else set(missing)
             found = found | _source_files.digests(file, sorted(wanted), self._halt_if_stopped)
         self._learn(file, found)
         return found
+
+    def _known_of(self, file: SourceFile) -> dict[str, str]:
+        """The digests that were read by this run, or by an earlier one from the same file."""
+        with self._lock:
+            return self._digests.get(file.path) or ({} if self._request.reread else self._known.get(file))
 
     def _learn(self, file: SourceFile, found: dict[str, str]) -> None:
         with self._lock:
@@ -441,36 +449,39 @@ class ModelUpload:
 
     def _send(self, files: Sequence[SourceFile]) -> None:
         total_bytes = sum(file.size_bytes for file in files)
-        readers = ThreadPoolExecutor(max(1, min(self._request.concurrency, os.cpu_count() or 1)))
 
         def so_far(seconds: float) -> str:
             done = (self._files_done, len(files), self._bytes_sent, self._bytes_resumed)
             return _upload_plan.progress(*done, total_bytes, seconds)
 
-        try:
-            with self._reported(so_far):
-                self._in_parallel(self._sending(files, readers))
-        finally:
-            readers.shutdown(cancel_futures=True)
+        with self._reported(so_far):
+            self._in_parallel(self._sending(files))
 
-    def _sending(self, files: Sequence[SourceFile], readers: ThreadPoolExecutor) -> Iterator[Callable[[], None]]:
+    def _sending(self, files: Sequence[SourceFile]) -> Iterator[Callable[[], None]]:
         """The steps of sending these files, big files first so that the last step is a short one."""
-        for file in sorted(files, key=lambda file: -file.size_bytes):
-            if file.size_bytes <= self._request.part_size_bytes:
-                yield self._whole(file)
-                continue
-            upload = self._resumable(file)
-            if self._request.with_sha256 or not _checksums.joins(self._algorithm):
-                names = {self._algorithm, "sha256"} if self._request.with_sha256 else {self._algorithm}
-                upload.digests = readers.submit(self._digest, file, *sorted(names))
-            for part in upload.parts:
-                yield self._part(upload, part)
+        ordered = sorted(files, key=lambda file: -file.size_bytes)
+        cut = [file for file in ordered if file.size_bytes > self._request.part_size_bytes]
+        # A digest of a whole file is made by one processor at a time: so each gets a file.
+        at_a_time = min(self._request.concurrency, os.cpu_count() or 1)
+        yield from _upload_plan.in_turn((self._parts(file) for file in cut), at_a_time)
+        yield from (self._whole(file) for file in ordered[len(cut) :])
+
+    def _parts(self, file: SourceFile) -> Iterator[Callable[[], None]]:
+        upload = self._resumable(file)
+        for part in upload.parts:
+            yield self._part(upload, part)
 
     def _resumable(self, file: SourceFile) -> _Multipart:
         """The multipart upload of a file: the one that an earlier run began, if it can be continued."""
         part_size_bytes = _upload_plan.fitting_part_size(file.size_bytes, self._request.part_size_bytes)
         terms = {"algorithm": self._algorithm, "part_size": part_size_bytes, "options": self._request.options.request()}
-        upload = _Multipart(file, terms)
+        in_order = {"sha256"} if self._request.with_sha256 else set()
+        if not _checksums.joins(self._algorithm):
+            in_order.add(self._algorithm)
+        upload = _Multipart(file, terms, in_order)
+        known = self._known_of(file)
+        if known.keys() >= in_order | {self._algorithm}:
+            upload.known, upload.sums = known, {}
         begun = self._journal.unfinished.get(file.path)
         if begun is None:
             return upload
@@ -502,13 +513,9 @@ class ModelUpload:
     def _part(self, upload: _Multipart, part: Part) -> Callable[[], None]:
         def step() -> None:
             file, key = upload.file, self._key(upload.file.path)
-            identity = self._begun(upload)
             with _source_files.opened(file) as descriptor:
-                running = _checksums.start(self._algorithm)
-                _source_files.read(
-                    file, descriptor, part.offset_bytes, part.length_bytes, [running], self._halt_if_stopped
-                )
-                checksum = running.text()
+                checksum = self._summed(upload, part, descriptor)
+                identity = self._begun(upload)
                 size_bytes, etag, stored = upload.there.get(part.number, (-1, "", ""))
                 if size_bytes == part.length_bytes and stored == checksum:
                     with self._lock:
@@ -529,6 +536,17 @@ class ModelUpload:
                 self._complete(upload, identity)
 
         return step
+
+    def _summed(self, upload: _Multipart, part: Part, descriptor: int) -> str:
+        """The checksum of a part. What runs over the whole file sees the same bytes, one part after the other."""
+        before = upload.seen.get(part.number - 1)
+        while upload.sums and before and not before.wait(_LOOK_EVERY_SECONDS):
+            self._halt_if_stopped()
+        running = _checksums.start(self._algorithm)
+        sums = [running, *upload.sums.values()]
+        _source_files.read(upload.file, descriptor, part.offset_bytes, part.length_bytes, sums, self._halt_if_stopped)
+        upload.seen[part.number].set()
+        return running.text()
 
     def _begun(self, upload: _Multipart) -> str:
         with upload.lock:
@@ -556,8 +574,8 @@ class ModelUpload:
 
     def _complete(self, upload: _Multipart, identity: str) -> None:
         file, key = upload.file, self._key(upload.file.path)
-        # From the read that also made the SHA-256, where there is one: so the server proves both to be of one content.
-        checksum = upload.digests.result()[self._algorithm] if upload.digests else self._joined(upload)
+        found = self._found(upload)
+        checksum = found[self._algorithm]
         # Servers that only know checksums of checksums must not be given the whole file's.
         answered = self._bucket.complete(
             key, identity, self._algorithm, checksum if upload.whole else None, upload.done
@@ -569,15 +587,23 @@ class ModelUpload:
         if not answered and self._algorithm not in stored[1]:
             self._note(file.path, None)
             raise UploadError(f"The upload of {file.location} is gone: was it aborted by somebody else?")
-        if not upload.digests:
-            self._learn(file, {self._algorithm: checksum})
+        self._learn(file, found)
         self._note(file.path, None)
         self._file_done()
 
-    def _joined(self, upload: _Multipart) -> str:
-        lengths = {part.number: part.length_bytes for part in upload.parts}
-        parts = [(checksum, lengths[number]) for number, _etag, checksum in sorted(upload.done)]
-        return _checksums.joined(self._algorithm, parts)
+    def _found(self, upload: _Multipart) -> dict[str, str]:
+        """The digests of a file whose parts were all read: the server proves them all to be of the content it has.
+
+        Raises SourceError if an earlier read found another content.
+        """
+        found = upload.known | {name: running.text() for name, running in upload.sums.items()}
+        if _checksums.joins(self._algorithm):
+            lengths = {part.number: part.length_bytes for part in upload.parts}
+            parts = [(checksum, lengths[number]) for number, _etag, checksum in sorted(upload.done)]
+            joined = _checksums.joined(self._algorithm, parts)
+            if found.setdefault(self._algorithm, joined) != joined:
+                raise _source_files.changed(upload.file)
+        return found
 
     def _put(
         self, file: SourceFile, descriptor: int, part: Part, checksum: str, target: Callable[[], Target]
@@ -673,8 +699,12 @@ class ModelUpload:
     def _tidy(self, resumable: Collection[str]) -> None:
         """Drop what earlier runs left of other files, and see which uploads there are before the first is begun."""
         self._abort_unfinished([path for path in self._journal.unfinished if path not in resumable])
+        doubted = list(self._journal.doubtful)
         self._abort_doubtful()
-        self._others = self._unfinished()
+        self._others = others = self._unfinished()
+        for path in doubted if others is not None else ():
+            # The request of a run that was killed may reach the server even now: looked for again at the end.
+            self._doubt(path, (others or {}).get(path, []))
         own = {entry["id"] for entry in self._journal.unfinished.values()}
         if foreign := {identity for identities in (self._others or {}).values() for identity in identities} - own:
             self._warn(
@@ -711,25 +741,14 @@ class ModelUpload:
 
     def _each(self, files: Sequence[SourceFile], function: Callable[[SourceFile], Any]) -> list[Any]:
         """The results of a function that may read the files, in order; the first failure is raised."""
-        compared = 0
+        results: dict[str, Any] = {}
 
-        def counted(file: SourceFile) -> Any:
-            nonlocal compared
-            result = function(file)
-            with self._lock:
-                compared += 1
-            return result
+        def step(file: SourceFile) -> None:
+            results[file.path] = function(file)
 
-        with (
-            self._reported(lambda seconds: f"{compared} of {len(files)} files compared"),
-            ThreadPoolExecutor(self._request.concurrency) as pool,
-        ):
-            try:
-                return list(pool.map(counted, files))
-            except BaseException:
-                self._stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+        with self._reported(lambda seconds: f"{len(results)} of {len(files)} files compared"):
+            self._in_parallel(functools.partial(step, file) for file in files)
+        return [results[file.path] for file in files]
 
     def _in_parallel(self, steps: Iterable[Callable[[], None]]) -> None:
         """Run the steps with the wanted concurrency; the first failure stops all and is raised."""
@@ -766,7 +785,8 @@ class ModelUpload:
 class _Multipart:
     """A file that is sent in parts; filled in by the threads that send them."""
 
-    def __init__(self, file: SourceFile, terms: dict[str, Any]) -> None:
+    def __init__(self, file: SourceFile, terms: dict[str, Any], in_order: Collection[str]) -> None:
+        """in_order: the digests of the whole file that can only be made from its first byte to its last."""
         self.file = file
         self.terms = terms
         self.parts = _upload_plan.parts(file.size_bytes, terms["part_size"])
@@ -776,7 +796,11 @@ class _Multipart:
         # What an earlier run sent: part number -> (size in bytes, ETag, checksum).
         self.there: dict[int, tuple[int, str, str]] = {}
         self.done: list[tuple[int, str, str]] = []
-        self.digests: Future[dict[str, str]] | None = None
+        # Digests of the whole file, from an earlier read, or else running over this one.
+        self.known: dict[str, str] = {}
+        self.sums = {name: _checksums.start(name) for name in sorted(in_order)}
+        # Set for each part that these have seen.
+        self.seen = {part.number: threading.Event() for part in self.parts}
 
 
 def _names(names: Sequence[str], separator: str = ", ") -> str:

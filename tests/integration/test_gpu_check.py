@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -255,38 +256,93 @@ def test_what_pods_have_taken_is_not_free(gpu_check: Check, make: Make, cluster:
     assert statuses(gpu_check(node_selector=node["selector"]))["free-gpus"] == "warn"
 
 
-def test_gpus_of_the_dra_driver_are_counted(gpu_check: Check, make: Make, cluster: Cluster) -> None:
+DRA = "/apis/resource.k8s.io/v1"
+
+
+@pytest.fixture
+def hand_out(cluster: Cluster) -> Iterator[Callable[[dict[str, Any], int], None]]:
+    """Lets a DRA driver hand out the GPUs of a node."""
+    made: list[str] = []
+
+    def publish(node: dict[str, Any], count: int) -> None:
+        item = gpu_nodes.resource_slice(node["name"], count)
+        item["spec"]["pool"].update(generation=1, resourceSliceCount=1)
+        status, answer = cluster.request(
+            "POST", f"{DRA}/resourceslices", {"apiVersion": DRA.removeprefix("/apis/"), **item}
+        )
+        if status == 404:
+            pytest.skip("UNPROVEN: this API server does not serve resource.k8s.io/v1")
+        assert status == 201, answer
+        made.append(item["metadata"]["name"])
+
+    yield publish
+    for name in made:
+        cluster.request("DELETE", f"{DRA}/resourceslices/{name}")
+
+
+def test_gpus_of_the_dra_driver_are_counted(
+    gpu_check: Check, make: Make, hand_out: Callable[[dict[str, Any], int], None]
+) -> None:
     node = make(gpu_nodes.node(capacity={"nvidia.com/gpu": "0"}, labels=NO_LABELS))
-    item = gpu_nodes.resource_slice(node["name"], 4)
-    item["spec"]["pool"].update(generation=1, resourceSliceCount=1)
-    body = {"apiVersion": "resource.k8s.io/v1", **item}
-    status, answer = cluster.request("POST", "/apis/resource.k8s.io/v1/resourceslices", body)
-    if status == 404:
-        pytest.skip("UNPROVEN: this API server does not serve resource.k8s.io/v1")
-    assert status == 201, answer
-    try:
-        result = gpu_check(node_selector=node["selector"], min_gpus=4, products=["H100"], dtype="fp8")
-    finally:
-        cluster.request("DELETE", f"/apis/resource.k8s.io/v1/resourceslices/{item['metadata']['name']}")
+    hand_out(node, 4)
+    result = gpu_check(node_selector=node["selector"], min_gpus=4, products=["H100"], dtype="fp8")
     [found] = result["nodes"]
     assert (found["mode"], found["free"], found["compute_capability"]) == ("dra", 4, "9.0")
     assert statuses(result)["expected-gpus"] == statuses(result)["expected-products"] == "pass"
 
 
 def test_a_device_plugin_and_a_dra_driver_on_the_same_gpus_are_found(
-    gpu_check: Check, make: Make, cluster: Cluster
+    gpu_check: Check, make: Make, hand_out: Callable[[dict[str, Any], int], None]
 ) -> None:
     node = make(gpu_nodes.node())
     assert statuses(gpu_check(node_selector=node["selector"]))["double-stack"] == "pass"
-    item = gpu_nodes.resource_slice(node["name"], 8)
-    item["spec"]["pool"].update(generation=1, resourceSliceCount=1)
-    body = {"apiVersion": "resource.k8s.io/v1", **item}
-    status, answer = cluster.request("POST", "/apis/resource.k8s.io/v1/resourceslices", body)
+    hand_out(node, 8)
+    assert statuses(gpu_check(node_selector=node["selector"]))["double-stack"] == "fail"
+
+
+@pytest.fixture
+def device_class(cluster: Cluster) -> Iterator[None]:
+    """That of NVIDIA's DRA driver (its chart: templates/deviceclass-gpu.yaml)."""
+    expression = "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'gpu'"
+    body = {"metadata": {"name": "gpu.nvidia.com"}, "spec": {"selectors": [{"cel": {"expression": expression}}]}}
+    status, answer = cluster.request("POST", f"{DRA}/deviceclasses", body)
     assert status == 201, answer
-    try:
-        assert statuses(gpu_check(node_selector=node["selector"]))["double-stack"] == "fail"
-    finally:
-        cluster.request("DELETE", f"/apis/resource.k8s.io/v1/resourceslices/{item['metadata']['name']}")
+    yield
+    cluster.request("DELETE", f"{DRA}/deviceclasses/gpu.nvidia.com")
+
+
+@pytest.mark.usefixtures("device_class")
+def test_the_smoke_test_gets_gpus_of_a_dra_driver_by_a_claim_and_leaves_none(
+    gpu_check: Check,
+    make: Make,
+    cluster: Cluster,
+    namespace: str,
+    hand_out: Callable[[dict[str, Any], int], None],
+) -> None:
+    """The scheduler allocates them on the node; no kubelet is there, so the pod's end is set here."""
+    node = make(gpu_nodes.node(capacity={"nvidia.com/gpu": "0", "pods": "10"}, labels=NO_LABELS))
+    hand_out(node, 4)
+    where, claims = f"/api/v1/namespaces/{namespace}/pods", f"{DRA}/namespaces/{namespace}/resourceclaims"
+    allocated: list[str] = []
+
+    def end_the_pod() -> bool:
+        for claim in cluster.get(claims)["items"]:
+            devices = ((claim.get("status") or {}).get("allocation") or {}).get("devices") or {}
+            allocated.extend(f"{result['pool']}/{result['device']}" for result in devices.get("results") or [])
+        for pod in cluster.get(where)["items"] if allocated else []:
+            status = {"phase": "Failed", "reason": "NoKubelet"}
+            cluster.merge(f"{where}/{pod['metadata']['name']}/status", {"status": status})
+        return bool(allocated)
+
+    with ThreadPoolExecutor(1) as meanwhile:
+        ended = meanwhile.submit(wait_until, "An allocated claim", end_the_pod)
+        result = gpu_check(node_selector=node["selector"], smoke="all_gpus", smoke_namespace=namespace)
+        ended.result()
+    assert sorted(allocated) == [f"{node['name']}-pool/gpu-{index}" for index in range(4)]
+    [run] = [check for check in result["checks"] if check["id"] == "smoke-run"]
+    assert (run["status"], "NoKubelet" in run["message"]) == ("fail", True)
+    kinds = (where, claims, f"{DRA}/namespaces/{namespace}/resourceclaimtemplates")
+    wait_until("That nothing is left", lambda: not any(cluster.get(kind)["items"] for kind in kinds))
 
 
 def test_nodes_without_rdma_are_found_where_it_is_needed(gpu_check: Check, make: Make) -> None:
@@ -321,6 +377,8 @@ def policy(cluster: Cluster) -> Iterator[Callable[[dict[str, Any]], None]]:
         cluster.request("DELETE", f"{POLICIES}/{name}")
     if not had_kind:
         cluster.request("DELETE", f"{crds}/clusterpolicies.nvidia.com")
+        # The next one to make it would be answered by this one, which is going.
+        wait_until("The end of the kind ClusterPolicy", lambda: cluster.request("GET", POLICIES)[0] == 404)
 
 
 def test_an_operator_that_is_not_ready_is_found(

@@ -136,6 +136,30 @@ def settings(namespace: str, reader: Path, folder: Path) -> dict[str, Any]:
             {"name": "greedy", "storage_uri": "s3://llm-models/cut-off", "gpus": 16, **here},
             {"name": "volume", "storage_uri": "pvc://no-such-claim/model", "gpus": 1, **here},
         ],
+        "llmstack_llm_deployments": [
+            llm_deployment("split", {"gpu": 1}, {"gpu": 4}, **here),
+            llm_deployment(
+                "wide", {"gpu": 8}, {"gpu": 1}, parallelism={"tensor": 8, "data": 4, "data_local": 1}, **here
+            ),
+            {**llm_deployment("odd", {"gpu": 3}, {"gpu": 2}, **here), "tollerations": []},
+        ],
+    }
+
+
+def llm_deployment(
+    name: str, decode: dict[str, Any], prefill: dict[str, Any], parallelism: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    """Of the model of 131 GiB, which 4 GPUs of 80 GB hold and one does not."""
+    args = ["--max-model-len=8192"]
+    return {
+        "name": name,
+        "model": {"uri": "s3://llm-models/llama-70b"},
+        "serving": {
+            "mode": "disaggregated",
+            "prefill": {"resources": prefill, "args": args},
+            "decode": {"resources": decode, "args": args, **({"parallelism": parallelism} if parallelism else {})},
+        },
+        **more,
     }
 
 
@@ -154,7 +178,11 @@ PLANTED = {
     ("crd-version", "gateway_api"),
     ("gpu-placement", "greedy"),
     ("model-fit", "heavy"),
+    ("model-fit", "split/decode"),
+    ("gpu-placement", "wide/decode"),
+    ("llm-deployments", "odd"),
     ("node-disk", "heavy"),
+    ("node-disk", "split/prefill"),
     ("image", "docker.io/vllm/vllm-openai:no-such-tag"),
     ("image-pull-secret", "no-such-secret"),
     ("file", "/no/such/manifest.yaml"),
@@ -182,6 +210,9 @@ def test_site_names_every_planted_fault_at_once_and_stops_before_the_first_write
     planted = {(name, subject.format(namespace=namespace)) for name, subject in PLANTED}
     assert planted - failed == set(), done.stdout[-6000:]
     assert len(planted) >= 12
+    fits = {(found["id"], found["subject"]) for found in report["findings"] if found["status"] == "pass"}
+    # On nodes enough of this kind the wide one would fit, too.
+    assert {("model-fit", "split/prefill"), ("gpu-placement", "split/prefill"), ("model-fit", "wide/decode")} <= fits
     assert ("end-of-life", "istio") in {(found["id"], found["subject"]) for found in report["findings"]}
     # The person sees what the program sees, and each with its way out.
     for found in report["findings"]:

@@ -68,16 +68,16 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def versitygw(directory: Path, *options: str, scheme: str = "http") -> Iterator[Server]:
+def versitygw(directory: Path, *options: str, scheme: str = "http", host: str = "127.0.0.1") -> Iterator[Server]:
     """The sandbox's S3 server, with a data directory of its own (or again with the one that is there)."""
     objects = directory / "objects"
     objects.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     binary = go.ensure([ALL["versitygw"]])["versitygw"]
-    command = [str(binary), "--port", f"127.0.0.1:{port}", *options, "posix", str(objects)]
+    command = [str(binary), "--port", f"{host}:{port}", *options, "posix", str(objects)]
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
-    with _process(command, directory / "log", port, environment):
-        yield Server("versitygw", f"{scheme}://127.0.0.1:{port}", objects)
+    with _process(command, directory / "log", port, environment, host):
+        yield Server("versitygw", f"{scheme}://{host}:{port}", objects)
 
 
 @contextlib.contextmanager
@@ -91,13 +91,15 @@ def moto(directory: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], log: Path, port: int, environment: dict[str, str]) -> Iterator[None]:
+def _process(
+    command: list[str], log: Path, port: int, environment: dict[str, str], host: str = "127.0.0.1"
+) -> Iterator[None]:
     with log.open("w") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, env=environment, preexec_fn=functools.partial(die_with, os.getpid())
         )
         try:
-            _await(process, port, log)
+            _await(process, (host, port), log)
             yield
         finally:
             process.kill()
@@ -111,12 +113,12 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _await(process: subprocess.Popen[bytes], address: tuple[str, int], log: Path) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         if process.poll() is not None:
             break
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        with contextlib.suppress(OSError), socket.create_connection(address, 1):
             return
         time.sleep(0.05)
     raise RuntimeError(f"{log.parent.name} does not listen: {log.read_text()[-2000:]}")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _preflight_cluster
+from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_options, _preflight_cluster
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight_cluster import Right
 from tools import checkout
 from tools.network_policy import Peer, allowed
@@ -435,6 +435,11 @@ WAYS: dict[str, dict[str, Any]] = {
         "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
         "model_storage_revisions": {"llama": {"uri": "s3://models/llama/", "sha256": "ab"}},
     },
+    "guest": {
+        "model_storage_access_key": "",
+        "model_storage_manage_namespace": False,
+        "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
+    },
     "gone": {"model_storage_access_key": "key", "model_storage_secret_key": "secret", "model_storage_state": "absent"},
 }
 
@@ -494,6 +499,10 @@ def test_models_of_a_volume_and_of_the_hub_need_no_bucket(ways: dict[str, Any]) 
     token = ways["hub"]["Secret/model-storage-huggingface"]["data"]["HF_TOKEN"]
     assert base64.b64decode(token) == b"token"
     assert ways["hub"]["ServiceAccount/model-reader"]["secrets"] == [{"name": "model-storage-huggingface"}]
+
+
+def test_a_namespace_of_somebody_else_gets_the_claim_too(ways: dict[str, Any]) -> None:
+    assert set(ways["guest"]) == {"PersistentVolumeClaim/models", "ServiceAccount/model-reader"}
 
 
 def test_the_revisions_travel_to_the_cluster(ways: dict[str, Any]) -> None:
@@ -651,6 +660,9 @@ ASKED: dict[str, dict[str, Any]] = {
         "llmd_install": False,
     },
     "served": {"llmstack_inference_services": [{"name": "chat", "storage_uri": "s3://models/chat"}]},
+    "distributed": {
+        "llmstack_llm_deployments": [{"name": "moe", "image": "own:v1"}, {"name": "llm", "namespace": "a"}],
+    },
     "by-envoy": {"llmstack_gateway_controller": "envoy_gateway"},
     "both": {"envoy_gateway_install": True},
     "operator": {"gpu_operator_mode": "operator"},
@@ -689,6 +701,7 @@ def test_a_prometheus_must_select_monitors_and_rules_by_their_labels_and_namespa
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     names = ("unknown", "installs", "crds", "objects", "places", "permissions", "s3", "runtime", "charts", "files")
+    names += ("llm_deployments", "images")
     expression = "{" + ", ".join(f"'{name}': __preflight_{name}" for name in names) + "}"
     return evaluate_cases(tmp_path_factory.mktemp("preflight"), ASKED, expression)
 
@@ -1074,6 +1087,27 @@ def test_preflight_assumes_of_the_runtime_what_its_role_does(asked: dict[str, An
 def test_preflight_looks_at_who_keeps_the_objects_that_the_roles_apply(asked: dict[str, Any]) -> None:
     kinds = [entry["kind"] for entry in asked["served"]["objects"]]
     assert kinds == ["ServiceAccount", "Gateway", "ClusterServingRuntime", "InferenceService"]
+    deployments = [entry for entry in asked["distributed"]["objects"] if entry["kind"] == "LLMInferenceService"]
+    assert [(entry["namespace"], entry["name"]) for entry in deployments] == [("model-serving", "moe"), ("a", "llm")]
+
+
+def test_preflight_judges_llm_deployments_with_the_image_that_they_will_get(asked: dict[str, Any]) -> None:
+    assert asked["as-shipped"]["llm_deployments"] == []
+    images = {entry["name"]: entry["image"] for entry in asked["distributed"]["llm_deployments"]}
+    table = load(ROOT / "roles" / "versions" / "vars" / "main.yml")["versions_table"]
+    assert images == {"moe": "own:v1", "llm": table["vllm"]["images"]["openai"]}
+    pulled = asked["distributed"]["images"]
+    assert {"own:v1", table["llm_d"]["images"]["endpoint_picker"], table["llm_d"]["images"]["disagg_sidecar"]} <= set(
+        pulled
+    )
+    assert len(asked["as-shipped"]["images"]) == 1
+
+
+def test_an_llm_deployment_of_an_inventory_can_have_every_option_of_the_module() -> None:
+    [task] = load(ROOT / "roles" / "llmd" / "tasks" / "deploy.yml")
+    # What the role decides for all of them.
+    common = {"wait", "field_manager"}
+    assert set(task["llmstack.serving.llmdeployment"]) | common == set(_llmdeployment_options.ARGUMENT_SPEC)
 
 
 def test_preflight_asks_for_the_rights_of_the_roles_that_do_something(asked: dict[str, Any]) -> None:
@@ -1085,6 +1119,9 @@ def test_preflight_asks_for_the_rights_of_the_roles_that_do_something(asked: dic
     assert "model-serving" not in needed["served"][Right("update", "", "secrets")]
     for verb in (*write, "bind", "escalate"):
         assert needed["served"][Right(verb, "rbac.authorization.k8s.io", "clusterroles")] == {None: ""}
+    # A deployment is asked through the Gateway, by way of the API server.
+    asks = Right("create", "", "services", "proxy")
+    assert ("kserve" in needed["distributed"][asks], "kserve" in needed["as-shipped"][asks]) == (True, False)
     services = Right("patch", "serving.kserve.io", "inferenceservices")
     assert needed["served"][services] == {"model-serving": ""}
     assert services not in needed["as-shipped"]

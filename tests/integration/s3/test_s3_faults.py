@@ -271,6 +271,31 @@ def test_a_beginning_that_was_never_answered_is_cleared_away_by_the_next_run(
     assert left(gateway, bucket) == set()
 
 
+def test_a_beginning_that_arrives_when_the_next_run_has_looked_is_cleared_away_too(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    def beginnings_and_all_after(asked: Asked) -> tuple[str | None, random.Random]:
+        begins = "model.safetensors?uploads" in asked.path
+        return ("lost answer" if begins else "busy" if broken.broken else None), random.Random(1)
+
+    broken.choose = beginnings_and_all_after
+    assert upload(src=str(model), endpoint_url=broken.url, attempts=1, concurrency=1)["failed"]
+    client, key = gateway.client(), "llama/model.safetensors"
+    [found] = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=found["UploadId"])
+    late: list[str] = []
+
+    def late_with_the_first_part(asked: Asked) -> tuple[str | None, random.Random]:
+        if "partNumber" in asked.path and not late:
+            late.append(client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"])
+        return None, random.Random(1)
+
+    broken.choose = late_with_the_first_part
+    assert not upload(src=str(model), endpoint_url=broken.url, concurrency=1).get("failed")
+    assert late
+    assert left(gateway, bucket) == set()
+
+
 def test_who_may_not_list_unfinished_uploads_is_told_that_one_may_be_left(
     gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _checksums
+from ansible_collections.llmstack.serving.plugins.module_utils import _checksums, _source_files
 from s3.servers import Server, content, stored
 
 MANIFEST = ".llmstack-manifest.json"
@@ -99,6 +99,23 @@ def test_a_no_op_reads_no_data(gateway: Server, model: Path, upload: Upload, mon
 
     monkeypatch.setattr("ansible_collections.llmstack.serving.plugins.module_utils._source_files.read", unread)
     assert upload(src=str(model), endpoint_url=gateway.url)["changed"] is False
+
+
+@pytest.mark.parametrize("digest", ["sha256", "checksum"])
+def test_each_byte_that_is_sent_is_read_once(
+    gateway: Server, bucket: str, model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch, digest: str
+) -> None:
+    shutil.copy(model / "model.safetensors", model / "model-2.safetensors")
+    read, read_bytes = _source_files.read, []
+
+    def counted(file: Any, descriptor: int, offset: int, length: int, *rest: Any) -> None:
+        read_bytes.append(length)
+        read(file, descriptor, offset, length, *rest)
+
+    monkeypatch.setattr(_source_files, "read", counted)
+    result = upload(src=str(model), endpoint_url=gateway.url, digest=digest)
+    assert sum(read_bytes) == result["bytes_sent"] == sum(map(len, content(model).values()))
+    assert without_manifest(stored(gateway, bucket)) == content(model)
 
 
 def test_a_change_that_keeps_size_and_modification_time_is_noticed(

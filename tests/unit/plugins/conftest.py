@@ -40,6 +40,7 @@ PLURALS = {
     "nodes": "Node",
     "pods": "Pod",
     "resourceclaims": "ResourceClaim",
+    "resourceclaimtemplates": "ResourceClaimTemplate",
     "resourceslices": "ResourceSlice",
     "runtimeclasses": "RuntimeClass",
     "secrets": "Secret",

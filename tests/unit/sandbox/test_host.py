@@ -83,9 +83,12 @@ def test_status_sees_the_process_of_a_run_that_was_killed_before_it_could_write_
     orphan = subprocess.Popen(program)
     assert lifecycle.status(layout).phase == "starting"
     assert lifecycle.status(Layout(tmp_path / ".sandbox2")).phase == "down"
-    threading.Thread(target=orphan.wait, daemon=True).start()
+    # Its parent reaps it, as init would.
+    parent = threading.Thread(target=orphan.wait, daemon=True)
+    parent.start()
     lifecycle.down(layout)
-    assert orphan.poll() == -signal.SIGKILL
+    parent.join(10)
+    assert orphan.returncode == -signal.SIGKILL
 
 
 def test_down_removes_what_a_killed_run_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

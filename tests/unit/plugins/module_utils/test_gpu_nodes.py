@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_nodes
+from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_instances, _gpu_nodes, _gpu_types
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_nodes import Devices, Usage
 from tools import gpu_nodes
+
+INSTANCE = "node.kubernetes.io/instance-type"
 
 
 def read(node: dict[str, Any], *pods: dict[str, Any], devices: Devices | None = None) -> dict[str, Any]:
@@ -150,6 +152,17 @@ def test_what_is_free_is_unknown_without_pods() -> None:
         ({"cloud.google.com/gke-accelerator": "nvidia-l4"}, "L4", "gke", 22579),
         ({"k8s.amazonaws.com/accelerator": "nvidia-x1"}, "nvidia-x1", "eks", None),
         ({"kubernetes.azure.com/accelerator": "nvidia"}, None, "aks", None),
+        (
+            {"kubernetes.azure.com/accelerator": "nvidia", INSTANCE: "Standard_ND96isr_H100_v5"},
+            "H100-80GB-HBM3",
+            "aks",
+            81080,
+        ),
+        ({"kubernetes.azure.com/cluster": "c", INSTANCE: "standard_nc40ads_h100_v5"}, "H100-NVL", "aks", 95334),
+        # Half a GPU: its memory is not a GPU's.
+        ({"kubernetes.azure.com/accelerator": "nvidia", INSTANCE: "Standard_NV18ads_A10_v5"}, None, "aks", None),
+        ({"k8s.amazonaws.com/accelerator": "nvidia-h100", INSTANCE: "p5.48xlarge"}, "H100-80GB-HBM3", "eks", 81080),
+        ({"eks.amazonaws.com/nodegroup": "gpu", INSTANCE: "g6e.12xlarge"}, "L40S", "eks", 45486),
         ({"karpenter.k8s.aws/instance-gpu-name": "l4"}, "l4", "eks", 22579),
         ({"eks.amazonaws.com/nodegroup": "gpu", "nvidia.com/gpu.product": "NVIDIA-L4"}, "NVIDIA-L4", "eks", 22579),
     ],
@@ -159,6 +172,17 @@ def test_the_labels_of_clouds(labels: dict[str, str], product: str | None, cloud
     assert _gpu_nodes.has_gpu(node, Devices())
     found = read(node)
     assert (found["product"], found["cloud"], found["memory_mib"]) == (product, cloud, memory_mib)
+
+
+def test_every_machine_of_a_cloud_has_a_gpu_whose_memory_is_known() -> None:
+    families = [f"{family}.48xlarge" for family in _gpu_instances._AWS_FAMILIES]
+    for kind in [*families, *_gpu_instances._AZURE]:
+        found = _gpu_instances.product({INSTANCE: kind})
+        assert found, kind
+        assert _gpu_types.known(found), kind
+    assert _gpu_instances.product({INSTANCE: "m7i.4xlarge"}) is None
+    assert _gpu_instances.product({INSTANCE: "g5"}) is None
+    assert _gpu_instances.product({}) is None
 
 
 def test_a_node_without_gpus() -> None:

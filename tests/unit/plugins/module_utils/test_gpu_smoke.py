@@ -67,8 +67,27 @@ def test_nodes_of_slices_and_of_dra() -> None:
     plan = _gpu_smoke.plan(
         read(mixed, gpu_nodes.node("dra", capacity={"nvidia.com/gpu": "0"}), devices=devices), options(), "r"
     )
-    assert plan.amounts == {"mig": ("nvidia.com/mig-1g.10gb", 1)}
-    assert "DRA" in plan.skipped[0].message
+    assert plan.amounts == {"mig": ("nvidia.com/mig-1g.10gb", 1), "dra": ("gpu.nvidia.com", 1)}
+    assert plan.skipped == []
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta2", "v1beta1"])
+def test_gpus_of_a_dra_driver_come_by_a_claim(version: str) -> None:
+    plan = Plan("checks", "run1", {"dra": ("gpu.nvidia.com", 4)}, [])
+    asked = options(claims_version=f"resource.k8s.io/{version}", dcgm_level=1, nccl_image="nccl:1")
+    made = _gpu_smoke.manifest("dra", "gpu.nvidia.com", 4, plan, asked)
+    name, spec = made["metadata"]["name"], made["spec"]
+    assert spec["resourceClaims"] == [{"name": "gpus", "resourceClaimTemplateName": name}]
+    for container in [*spec["initContainers"], *spec["containers"]]:
+        assert container["resources"]["claims"] == [{"name": "gpus"}]
+        assert set(container["resources"]["limits"]) <= {"cpu", "memory"}
+    template = _gpu_smoke.claim_template("dra", 4, plan, asked)
+    assert (template["apiVersion"], template["metadata"]["name"]) == (f"resource.k8s.io/{version}", name)
+    [request] = template["spec"]["spec"]["devices"]["requests"]
+    exactly = request if version == "v1beta1" else request["exactly"]
+    assert (exactly["deviceClassName"], exactly["count"]) == ("gpu.nvidia.com", 4)
+    owned = _gpu_smoke.claim_template("dra", 4, plan, asked, {"metadata": {"name": name, "uid": "u1"}})
+    assert owned["metadata"]["ownerReferences"] == [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": "u1"}]
 
 
 def test_in_check_mode_every_node_is_skipped() -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils._inferenceservice import (
+    AUTOSCALER_CLASS,
     ENGINE_METRICS,
     OptionError,
+    left_scaling,
     manifest,
     with_hashes,
 )
@@ -62,6 +64,26 @@ def test_streams_through_knative_s_proxies_are_not_cut_off_unless_somebody_wants
     assert annotations(deployment_mode="Knative")[name] == "Enabled"
     assert annotations(deployment_mode="Knative", annotations={name: "Disabled"})[name] == "Disabled"
     assert name not in annotations()
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "left"),
+    [
+        ("keda", "hpa", "ScaledObject"),
+        ("keda", "none", "ScaledObject"),
+        ("hpa", "keda", "HorizontalPodAutoscaler"),
+        # KServe makes one where no class is named.
+        (None, "keda", "HorizontalPodAutoscaler"),
+        ("hpa", "none", ""),
+        ("none", "keda", ""),
+        ("keda", "keda", ""),
+    ],
+)
+def test_an_autoscaler_that_kserve_leaves_is_known(was: str | None, now: str, left: str) -> None:
+    def service(class_: str | None) -> dict[str, Any]:
+        return {"metadata": {"annotations": {AUTOSCALER_CLASS: class_} if class_ else {}}}
+
+    assert left_scaling(service(was), service(now)) == left
 
 
 def test_gpus_are_limits_and_requests() -> None:

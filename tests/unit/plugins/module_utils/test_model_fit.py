@@ -234,6 +234,14 @@ def test_a_narrow_fit_is_a_warning() -> None:
     assert predict("QWEN3_32B", max_model_len=1024, tensor_parallel_size=2)["status"] == "pass"
 
 
+def test_a_cache_of_a_given_size_is_narrow_only_where_the_gpu_is() -> None:
+    small = predict("LLAMA_3_1_8B", max_model_len=16000, kv_cache_memory_bytes=2 * GIB)
+    assert (small["status"], small["margin_gib"]) == ("pass", 0.05)
+    large = predict("LLAMA_3_1_8B", max_model_len=16000, kv_cache_memory_bytes=56 * GIB)
+    assert (large["fits"], large["status"]) == (True, "warn")
+    assert not predict("LLAMA_3_1_8B", max_model_len=16000, kv_cache_memory_bytes=70 * GIB)["fits"]
+
+
 def test_latent_attention_gains_no_cache_from_tensor_parallelism() -> None:
     one, eight = (
         predict("DEEPSEEK_V3", tensor_parallel_size=ranks)["memory"]["kv_bytes_per_token"] for ranks in (1, 8)

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import http.server
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.llmstack.serving.plugins.module_utils import _part_sender
 from ansible_collections.llmstack.serving.plugins.module_utils._part_sender import (
     Refused,
     Sender,
@@ -108,6 +110,24 @@ def test_a_connection_is_used_again(server: Server, data: bytes, tmp_path: Path)
         for _number in range(3):
             keeping.put(Target(f"{server.url}/b/k?x", {}), descriptor, 0, 10)
     assert server.connections == 1
+
+
+def queue_bytes(server: Server, data: bytes, tmp_path: Path) -> int:
+    """What the kernel may queue on the connection of a sender."""
+    using = sender()
+    with opened(tmp_path / "w.bin") as descriptor:
+        using.put(Target(f"{server.url}/b/k", {}), descriptor, 0, len(data))
+    return int(using._local.connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+
+
+def test_only_to_a_server_that_is_near_the_queue_is_short(
+    server: Server, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_part_sender, "_NEAR_MICROSECONDS", 1_000_000)
+    # The kernel doubles what it is asked for (socket(7)).
+    assert queue_bytes(server, data, tmp_path) == 2 * _part_sender._NEAR_BUFFER_BYTES
+    monkeypatch.setattr(_part_sender, "_NEAR_MICROSECONDS", -1)
+    assert queue_bytes(server, data, tmp_path) != 2 * _part_sender._NEAR_BUFFER_BYTES
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 408])

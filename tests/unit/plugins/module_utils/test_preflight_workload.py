@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_nodes
 from ansible_collections.llmstack.serving.plugins.module_utils import _preflight_workload as judge
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight import FAIL, PASS, SKIP, WARN, Finding
-from ansible_collections.llmstack.serving.plugins.module_utils._preflight_workload import Service
+from ansible_collections.llmstack.serving.plugins.module_utils._preflight_wanted import Service
 from tools import gpu_nodes
 
 GPU = "nvidia.com/gpu"
@@ -28,55 +28,6 @@ def node(name: str = "gpu-0", taken: int = 0, **how: Any) -> dict[str, Any]:
 def place(services: list[Service], nodes: list[dict[str, Any]], **more: Any) -> dict[str, Finding]:
     found = judge.of_placement(services, more.pop("deployed", ()), nodes, more.pop("resource", GPU), **more)
     return {finding.subject: finding for finding in found}
-
-
-# What is wanted
-
-
-def test_a_service_has_what_the_runtime_gives_it_and_its_own_over_that() -> None:
-    runtime = {
-        "max_model_len": "auto",
-        "resources": {"requests": {"cpu": "4", "memory": "32Gi"}},
-        "args": ["--enforce-eager"],
-    }
-    entry = {
-        "name": "chat",
-        "storage_uri": "s3://m/c",
-        "resources": {"requests": {"cpu": "8"}},
-        "max_model_len": "8192",
-    }
-    [found] = judge.services([entry], runtime)
-    assert (found.gpus, found.replicas, found.max_model_len) == (1, 1, 8192)
-    assert found.resources["requests"] == {"cpu": "8", "memory": "32Gi"}
-    assert found.args == ["--enforce-eager"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "words"),
-    [
-        ({"name": "chat", "storage_uri": "s3://m/c", "gpus": 0.5}, "no whole number"),
-        ({"name": "chat"}, "no storage_uri"),
-        ({"storage_uri": "s3://m/c"}, "no name"),
-    ],
-)
-def test_what_cannot_be_served_is_a_sentence(entry: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        judge.services([entry], {})
-
-
-def test_the_engine_s_arguments_are_read_in_both_spellings() -> None:
-    arguments = ["--kv-cache-dtype=fp8", "--max-num-seqs", "64", "--enforce-eager", "--seed=1", "--block_size=32"]
-    assert judge.engine_settings(arguments) == {
-        "kv_cache_dtype": "fp8",
-        "max_num_seqs": 64,
-        "enforce_eager": True,
-        "block_size": 32,
-    }
-
-
-def test_an_argument_that_is_no_number_is_a_sentence() -> None:
-    with pytest.raises(ValueError, match="--max-num-seqs has the value 'many'"):
-        judge.engine_settings(["--max-num-seqs=many"])
 
 
 # GPUs
@@ -100,8 +51,37 @@ def test_all_services_together_must_find_their_gpus() -> None:
 
 
 def test_a_service_that_runs_has_its_gpus_already() -> None:
-    found = place([CHAT], [node(taken=8)], deployed=["chat"])["chat"]
+    found = place([CHAT], [node(taken=8)], deployed=[CHAT])["chat"]
     assert (found.status, "already" in found.message) == (PASS, True)
+
+
+def test_every_pod_of_a_replica_that_spans_nodes_needs_its_gpus_on_one_node() -> None:
+    wide = Service("moe", "s3://m/moe", gpus=8, pods_per_replica=2, replicas=2)
+    found = place([wide], [node("a"), node("b"), node("c"), node("d", taken=1)])["moe"]
+    assert (found.status, found.evidence["placed"]) == (FAIL, 1)
+    assert "8 nvidia.com/gpu on each of 2 nodes per replica, and 1 of 2 replicas" in found.message
+    assert place([wide], [node(name) for name in "abcd"])["moe"].status == PASS
+
+
+def test_a_replica_that_is_not_complete_leaves_its_gpus_to_others() -> None:
+    wide = Service("moe", "s3://m/moe", gpus=8, pods_per_replica=2)
+    found = place([wide, CHAT], [node()])
+    assert {name: finding.status for name, finding in found.items()} == {"moe": FAIL, "chat": PASS}
+
+
+def test_services_and_the_parts_of_deployments_share_the_gpus() -> None:
+    parts = [
+        Service("llm/prefill", "s3://m/l", gpus=2, kind="LLMInferenceService"),
+        Service("llm/decode", "s3://m/l", gpus=4, kind="LLMInferenceService"),
+    ]
+    assert {finding.status for finding in place(parts, [node()]).values()} == {PASS}
+    found = place([*parts, CHAT], [node()])
+    assert {name: finding.status for name, finding in found.items()} == {
+        "llm/decode": PASS,
+        "chat": PASS,
+        "llm/prefill": FAIL,
+    }
+    assert found["llm/prefill"].message.startswith("The LLM deployment llm/prefill asks for 2 nvidia.com/gpu")
 
 
 @pytest.mark.parametrize(
@@ -153,8 +133,13 @@ def test_a_service_without_gpus_is_not_placed() -> None:
 def test_the_fault_of_one_node_only_warns_because_others_may_do() -> None:
     check = {"id": "node-ready", "status": FAIL, "message": "a: not Ready", "remediation": "Look", "evidence": {}}
     whole = {**check, "id": "operator-state", "nodes": []}
-    found = judge.of_gpus([{**check, "nodes": ["a"]}, whole])
-    assert [(finding.id, finding.status) for finding in found] == [("node-ready", WARN), ("operator-state", FAIL)]
+    network = {**whole, "id": "rdma"}
+    found = judge.of_gpus([{**check, "nodes": ["a"]}, whole, network])
+    assert [(finding.id, finding.status) for finding in found] == [
+        ("node-ready", WARN),
+        ("operator-state", FAIL),
+        ("rdma", WARN),
+    ]
 
 
 # The model
@@ -186,18 +171,18 @@ HEAVY = {**SHORT, "problems": [{"factor": "weights", "message": "Too heavy."}], 
 
 
 @pytest.mark.parametrize(
-    ("length", "changes", "status", "words"),
+    ("shortens", "changes", "status", "words"),
     [
-        (None, {}, PASS, "12.5 GiB to spare"),
-        (None, SHORT, WARN, "34736 does"),
-        (131072, SHORT, FAIL, "Too long."),
-        (None, HEAVY, FAIL, "Too heavy."),
-        (None, {"status": WARN, "warnings_found": ["Time-sliced."]}, WARN, "Time-sliced."),
-        (None, {"status": SKIP, "problems": [{"factor": "architecture", "message": "Unknown."}]}, SKIP, "Unknown."),
+        (True, {}, PASS, "12.5 GiB to spare"),
+        (True, SHORT, WARN, "34736 does"),
+        (False, SHORT, FAIL, "Too long."),
+        (True, HEAVY, FAIL, "Too heavy."),
+        (True, {"status": WARN, "warnings_found": ["Time-sliced."]}, WARN, "Time-sliced."),
+        (True, {"status": SKIP, "problems": [{"factor": "architecture", "message": "Unknown."}]}, SKIP, "Unknown."),
     ],
 )
-def test_whether_the_model_fits(length: int | None, changes: dict[str, Any], status: str, words: str) -> None:
-    found = judge.of_fit(Service("chat", "s3://m/c", max_model_len=length), verdict(**changes))
+def test_whether_the_model_fits(shortens: bool, changes: dict[str, Any], status: str, words: str) -> None:
+    found = judge.of_fit(Service("chat", "s3://m/c", shortens=shortens), verdict(**changes))
     assert (found.status, found.subject) == (status, "chat")
     assert words in found.message
     if status == FAIL:
@@ -363,6 +348,11 @@ def quota(hard: dict[str, str], used: dict[str, str] | None = None, **spec: Any)
 NEED = judge.demand(
     [Service("chat", "s3://m/c", gpus=4, replicas=2, resources={"requests": {"cpu": "8", "memory": "64Gi"}})], GPU
 )
+
+
+def test_a_replica_that_spans_nodes_takes_so_much_for_each_of_its_pods() -> None:
+    wide = Service("moe", "s3://m/moe", gpus=8, pods_per_replica=2, replicas=3)
+    assert judge.demand([wide], GPU) == {"pods": 6, "requests.nvidia.com/gpu": 48}
 
 
 def test_what_services_take_together() -> None:

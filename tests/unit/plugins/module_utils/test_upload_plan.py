@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _upload_plan
@@ -34,6 +36,24 @@ def test_part_sizes_have_bounds() -> None:
     assert _upload_plan.part_fault(5 * MIB) is None
     assert _upload_plan.part_fault(5 * MIB - 1)
     assert _upload_plan.part_fault(5 * GIB + 1)
+
+
+def test_files_take_turns_so_many_at_a_time() -> None:
+    assert list(_upload_plan.in_turn(["abc", "de", "", "fgh"], 2)) == ["a", "d", "b", "e", "c", "f", "g", "h"]
+    assert list(_upload_plan.in_turn(["abc", "de"], 1)) == ["a", "b", "c", "d", "e"]
+    assert list(_upload_plan.in_turn([], 2)) == []
+
+
+def test_a_file_begins_only_when_it_is_its_turn() -> None:
+    begun = []
+
+    def parts(name: str) -> Iterator[str]:
+        begun.append(name)
+        yield name
+
+    steps = _upload_plan.in_turn(map(parts, "abc"), 2)
+    assert (next(steps), begun) == ("a", ["a"])
+    assert (next(steps), begun) == ("b", ["a", "b"])
 
 
 ENTRY = {"path": "a", "size": 10, "sha256": "x"}

@@ -115,14 +115,22 @@ def test_the_operator_is_judged(run: Run, api: Any) -> None:
     assert checks["operator-validator"]["status"] == "skip"
 
 
-def test_gpus_of_dra_are_counted(run: Run, api: Any) -> None:
+DRA = "/apis/resource.k8s.io/v1"
+
+
+def dra(api: Any) -> None:
     api.served_groups["resource.k8s.io/v1"] = [
         {"name": "resourceslices", "kind": "ResourceSlice", "namespaced": False},
         {"name": "resourceclaims", "kind": "ResourceClaim", "namespaced": True},
+        {"name": "resourceclaimtemplates", "kind": "ResourceClaimTemplate", "namespaced": True},
     ]
+
+
+def test_gpus_of_dra_are_counted(run: Run, api: Any) -> None:
+    dra(api)
     add(api, gpu_nodes.node("dra", labels=dict.fromkeys(gpu_nodes.LABELS, ""), capacity={"nvidia.com/gpu": "0"}))
-    api.put("/apis/resource.k8s.io/v1/resourceslices/s", gpu_nodes.resource_slice("dra", 8))
-    api.put("/apis/resource.k8s.io/v1/namespaces/models/resourceclaims/c", gpu_nodes.resource_claim("dra", "gpu-0"))
+    api.put(f"{DRA}/resourceslices/s", gpu_nodes.resource_slice("dra", 8))
+    api.put(f"{DRA}/namespaces/models/resourceclaims/c", gpu_nodes.resource_claim("dra", "gpu-0"))
     result = run(min_gpus=7, products=["H100"], fail_on="never")
     assert result["nodes"][0]["mode"] == "dra"
     assert (result["summary"]["gpus_free"], by_id(result)["expected-gpus"]["status"]) == (7, "pass")
@@ -177,6 +185,21 @@ def test_a_sick_gpu_fails_its_node(run: Run, api: Any, kubelet: dict[str, str]) 
     # Eight are granted and the report shows one.
     assert "nvidia-smi sees 1 of 8 GPUs" in result["msg"]
     assert result["nodes"][0]["status"] == "fail"
+    assert not [path for path in api.objects if "gpu-check" in path]
+
+
+def test_the_smoke_test_of_gpus_of_dra_makes_a_claim_that_goes_with_the_pod(
+    run: Run, api: Any, kubelet: dict[str, str]
+) -> None:
+    dra(api)
+    add(api, gpu_nodes.node("dra", labels=dict.fromkeys(gpu_nodes.LABELS, ""), capacity={"nvidia.com/gpu": "0"}))
+    api.put(f"{DRA}/resourceslices/s", gpu_nodes.resource_slice("dra", 8))
+    result = run(smoke="one_per_node", smoke_image="nvidia/cuda:ok", fail_on="never")
+    assert by_id(result)["smoke-run"]["status"] == "pass"
+    made = [path.rpartition("/")[0] for method, path in api.writes if method == "PATCH"]
+    pods, templates = "/api/v1/namespaces/default/pods", f"{DRA}/namespaces/default/resourceclaimtemplates"
+    # In the end the template belongs to the pod.
+    assert made == [templates, pods, templates]
     assert not [path for path in api.objects if "gpu-check" in path]
 
 
