@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.kube import Cluster
+from sandbox.kube import Cluster, wait_until
 from tools import sandbox_s3
 from tools.cluster_objects import everything
 from tools.playbook import ansible_playbook, recap
@@ -60,7 +60,16 @@ STAYS = {
 
 
 def dump(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    return everything(cluster, without=PASSING)
+    """All objects, once nothing is on its way out any more."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def settled() -> bool:
+        found.clear()
+        found.update(everything(cluster, without=PASSING))
+        return not [name for name, item in found.items() if item["metadata"].get("deletionTimestamp")]
+
+    wait_until("What is being deleted is gone", settled, 180, 2)
+    return found
 
 
 def described(item: dict[str, Any]) -> dict[str, Any]:
