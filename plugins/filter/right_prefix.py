@@ -60,9 +60,10 @@ def right_prefix(name: str, prefixes: Iterable[str], known: Iterable[str]) -> st
     words = str(name).split("_")
     for count in range(1, len(words)):
         head, rest = "_".join(words[:count]), "_".join(words[count:])
-        for prefix in difflib.get_close_matches(head, right, 3, SIMILAR_ENOUGH):
-            another_word = prefix == head or head.endswith(f"_{prefix}")
-            if not another_word and f"{prefix}_{rest}" in names:
+        # Most names end like no known one, and comparing letters takes long.
+        possible = [prefix for prefix in right if f"{prefix}_{rest}" in names]
+        for prefix in difflib.get_close_matches(head, possible, 3, SIMILAR_ENOUGH):
+            if prefix != head and not head.endswith(f"_{prefix}"):
                 return f"{prefix}_{rest}"
     return ""
 

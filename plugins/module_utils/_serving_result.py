@@ -59,10 +59,14 @@ def phases(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return timeline(max(ready, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))) if ready else []
 
 
+def knative_revision(status: dict[str, Any]) -> str:
+    """The revision that serves an InferenceService of mode Knative; "" in Standard mode."""
+    return str(((status.get("components") or {}).get("predictor") or {}).get("latestReadyRevision") or "")
+
+
 def _revision(status: dict[str, Any], parts: list[dict[str, Any]]) -> str | None:
-    knative = ((status.get("components") or {}).get("predictor") or {}).get("latestReadyRevision")
-    if knative:
-        return str(knative)
+    if knative := knative_revision(status):
+        return knative
     for part in parts:
         if part["kind"] == "Deployment" and part["metadata"]["name"].endswith("-predictor"):
             return (part["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision")

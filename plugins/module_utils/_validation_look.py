@@ -253,8 +253,7 @@ class Service:
     def _service_name(self) -> str:
         if self.kind != "InferenceService":
             return f"{self.name}-kserve-workload-svc"
-        status = (self.see()["resource"] or {}).get("status") or {}
-        revision = ((status.get("components") or {}).get("predictor") or {}).get("latestReadyRevision")
+        revision = _serving_result.knative_revision((self.see()["resource"] or {}).get("status") or {})
         # Of a Knative Service that one has the pods; the others lead to Knative's gateway or activator.
         return f"{revision}-private" if revision else f"{self.name}-predictor"
 

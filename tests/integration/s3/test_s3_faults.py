@@ -256,15 +256,21 @@ def test_listings_of_unfinished_uploads_are_followed_over_pages(
     assert [path.rpartition("=")[2] for path in dropped] == ["three"]
 
 
-def test_a_beginning_that_was_never_answered_is_cleared_away_by_the_next_run(
-    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
-) -> None:
+def lose_the_beginning(broken: Proxy, upload: Upload, model: Path) -> None:
+    """A run that never hears that its upload has begun, nor anything after that."""
+
     def beginnings_and_all_after(asked: Asked) -> tuple[str | None, random.Random]:
         begins = "model.safetensors?uploads" in asked.path
         return ("lost answer" if begins else "busy" if broken.broken else None), random.Random(1)
 
     broken.choose = beginnings_and_all_after
     assert upload(src=str(model), endpoint_url=broken.url, attempts=1, concurrency=1)["failed"]
+
+
+def test_a_beginning_that_was_never_answered_is_cleared_away_by_the_next_run(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    lose_the_beginning(broken, upload, model)
     assert len(left(gateway, bucket)) == 1
     broken.choose = lambda asked: (None, random.Random(0))
     assert not upload(src=str(model), endpoint_url=broken.url).get("failed")
@@ -274,12 +280,7 @@ def test_a_beginning_that_was_never_answered_is_cleared_away_by_the_next_run(
 def test_a_beginning_that_arrives_when_the_next_run_has_looked_is_cleared_away_too(
     gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
 ) -> None:
-    def beginnings_and_all_after(asked: Asked) -> tuple[str | None, random.Random]:
-        begins = "model.safetensors?uploads" in asked.path
-        return ("lost answer" if begins else "busy" if broken.broken else None), random.Random(1)
-
-    broken.choose = beginnings_and_all_after
-    assert upload(src=str(model), endpoint_url=broken.url, attempts=1, concurrency=1)["failed"]
+    lose_the_beginning(broken, upload, model)
     client, key = gateway.client(), "llama/model.safetensors"
     [found] = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
     client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=found["UploadId"])
