@@ -20,6 +20,7 @@ import pytest
 from sandbox import __main__ as command_line
 from sandbox import host, lifecycle
 from sandbox.errors import SandboxError
+from sandbox.kube import wait_until
 from sandbox.layout import SLOTS, Layout, Ranges, preferred_slot
 
 
@@ -81,6 +82,9 @@ def test_status_sees_the_process_of_a_run_that_was_killed_before_it_could_write_
     assert lifecycle.status(layout).phase == "down"
     program = [sys.executable, "-c", "import time; time.sleep(60)", "sandbox.holder", str(layout.root), "0"]
     orphan = subprocess.Popen(program)
+    # Popen returns once the program is replaced, a moment before the kernel shows the new command line.
+    words = Path(f"/proc/{orphan.pid}/cmdline")
+    wait_until("A new command line", lambda: b"sandbox.holder" in words.read_bytes(), interval_seconds=0.01)
     assert lifecycle.status(layout).phase == "starting"
     assert lifecycle.status(Layout(tmp_path / ".sandbox2")).phase == "down"
     # Its parent reaps it, as init would.

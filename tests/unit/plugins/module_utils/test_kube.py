@@ -280,12 +280,13 @@ def test_unreadable_certificates_are_named() -> None:
 
 def test_wait_sees_the_state_first_and_then_each_change(api: Any, kube: Kube) -> None:
     api.put(PATH, manifest(step="1"))
-    threading.Timer(0.2, lambda: api.put(PATH, manifest(step="2"))).start()
     chosen = Selection("v1", "ConfigMap", "models", fields="metadata.name=c")
     seen: list[str] = []
 
     def judge(view: Any) -> str | None:
         seen.append(view[chosen][("models", "c")]["data"]["step"])
+        if seen == ["1"]:
+            threading.Timer(0.2, lambda: api.put(PATH, manifest(step="2"))).start()
         return "done" if seen[-1] == "2" else None
 
     answer, _view = wait_until(kube, [chosen], judge, time.monotonic() + 5)
@@ -307,7 +308,7 @@ def test_wait_ends_at_its_deadline_with_the_last_view(api: Any, kube: Kube) -> N
     begin = time.monotonic()
     answer, view = wait_until(kube, [chosen], lambda view: None, begin + 0.5)
     assert answer is None
-    assert 0.4 < time.monotonic() - begin < 2
+    assert 0.4 < time.monotonic() - begin < 4
     assert view[chosen][("models", "c")]["data"] == {"step": "1"}
 
 

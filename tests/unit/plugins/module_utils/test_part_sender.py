@@ -176,7 +176,7 @@ def test_a_server_that_takes_nothing_ends_in_a_timeout(tmp_path: Path, data: byt
         begin = time.monotonic()
         with pytest.raises(Transient):
             impatient.put(Target(url, {}), descriptor, 0, len(data))
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 5
 
 
 def test_a_sender_can_be_stopped_between_chunks(server: Server, data: bytes, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_throttle_holds_for_all_threads_together() -> None:
     for thread in threads:
         thread.join()
     # Six pieces of a tenth of a second each, of which the first need not wait.
-    assert 0.45 < time.monotonic() - begin < 1.5
+    assert 0.45 < time.monotonic() - begin < 4
     assert throttle.chunk_bytes == MIB
 
 
