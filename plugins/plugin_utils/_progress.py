@@ -1,7 +1,7 @@
 # Copyright (c) 2026, llmstack contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An action plugin that runs its module and shows what the module reports meanwhile. PRIVATE to the collection."""
+"""Shows on the screen what a module that works for long tells. PRIVATE to the collection."""
 
 from __future__ import annotations
 
@@ -9,35 +9,26 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible.utils.vars import merge_hash
 
 from ansible_collections.llmstack.serving.plugins.module_utils._progress import FILE_VARIABLE
+from ansible_collections.llmstack.serving.plugins.plugin_utils._local_module import LocalModuleAction
 
 _EVERY_SECONDS = 1.0
 
 
-class ProgressAction(ActionBase):
-    """As ansible-core's `normal` action, plus the lines of _progress.report on the screen."""
-
-    _supports_check_mode = True
-    _supports_async = True
+class ProgressAction(LocalModuleAction):
+    """Runs a module, and shows the lines of its _progress.report."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result = super().run(tmp, task_vars)
-        wrap_async = self._task.async_val and not self._connection.has_native_async
         host = (task_vars or {}).get("inventory_hostname", "")
-        # The file must be one that both processes see.
-        shown = not wrap_async and self._connection.transport in ("local", "ansible.builtin.local")
-        with self._lines_shown(host) if shown else _nothing():
-            result = merge_hash(result, self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
-        if not wrap_async:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
-        return result
+        # The file must be one that both processes see, and someone must wait for the module.
+        shown = self._is_local() and not self._task.async_val
+        with self._lines_shown(host) if shown else nullcontext():
+            return super().run(tmp, task_vars)
 
     @contextmanager
     def _lines_shown(self, host: str) -> Iterator[None]:
@@ -53,11 +44,6 @@ class ProgressAction(ActionBase):
             ended.set()
             thread.join()
             os.unlink(path)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def _show(path: str, host: str, ended: threading.Event) -> None:
