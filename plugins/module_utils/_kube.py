@@ -181,13 +181,14 @@ class Kube:
             items = [{"apiVersion": api_version, "kind": kind, **item} for item in page.get("items") or []]
             yield items, page["metadata"].get("resourceVersion") or ""
 
-    def metadata(self, api_version: str, kind: str) -> list[dict[str, Any]]:
-        """Only the metadata of all objects of a kind: a CustomResourceDefinition can have a megabyte of schema."""
-        path, accept = (
-            self.resource(api_version, kind).path(),
-            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
-        )
-        return self.request("GET", path, f"all {kind}", accept=accept).get("items") or []
+    def metadata(
+        self, api_version: str, kind: str, namespace: str | None = None, *, labels: str = ""
+    ) -> list[dict[str, Any]]:
+        """As `list`, but only metadata: a CustomResourceDefinition or a record of Helm can have a megabyte of content."""
+        path = self.resource(api_version, kind).path(namespace)
+        subject = f"{kind} of namespace {namespace}" if namespace else f"all {kind}"
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        return self.request("GET", path, subject, {"labelSelector": labels}, accept=accept).get("items") or []
 
     def list(
         self, api_version: str, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""

@@ -67,10 +67,11 @@ def apply(namespace: str, chart: Path, tmp_path: Path) -> Apply:
             **variables,
         }
         credentials = {"kubeconfig": "{{ llmstack_kubeconfig }}", "context": "{{ llmstack_context }}"}
+        groups = ("kubernetes.core.helm", "kubernetes.core.k8s", "llmstack.serving.llmstack")
         play = {
             "hosts": "clusters",
             "gather_facts": False,
-            "module_defaults": {f"group/kubernetes.core.{group}": credentials for group in ("helm", "k8s")},
+            "module_defaults": {f"group/{group}": credentials for group in groups},
             "roles": [{"role": "llmstack.serving.helm_release", **given}],
         }
         (tmp_path / "play.json").write_text(json.dumps([play]))
@@ -122,6 +123,37 @@ def test_a_killed_upgrade_is_done_anew(
     assert sorted(statuses(cluster, namespace)) == ["deployed", "superseded"]
     data = cluster.get(f"/api/v1/namespaces/{namespace}/configmaps/{NAME}")["data"]
     assert data == {"version": "2"}
+
+
+@pytest.fixture
+def published(sandbox: dict[str, Any], chart: Path, namespace: str, tmp_path: Path) -> str:
+    """The chart in the registry, as upstream would publish it."""
+    subprocess.run([sandbox["helm"], "package", chart, "--destination", tmp_path], check=True, capture_output=True)
+    repository = f"{namespace}/charts"
+    push = [sandbox["helm"], "push", "--plain-http", tmp_path / f"{NAME}-1.0.0.tgz"]
+    subprocess.run([*push, f"oci://{sandbox['registry']}/{repository}"], check=True, capture_output=True)
+    return f"oci://upstream.example/{repository}/{NAME}"
+
+
+def test_helm_is_started_only_if_its_record_says_something_else(
+    sandbox: dict[str, Any], cluster: Cluster, namespace: str, published: str, apply: Apply
+) -> None:
+    def data() -> Any:
+        return cluster.get(f"/api/v1/namespaces/{namespace}/configmaps/{NAME}")["data"]
+
+    values = {"version": "2"}
+    assert well(apply(helm_release_chart_ref=published, helm_release_values=values)) == 1
+    without_helm = {"helm_release_binary": "/no/such/helm"}
+    assert well(apply(helm_release_chart_ref=published, helm_release_values=values, **without_helm)) == 0
+    assert data() == {"version": "2"}
+    # Somebody else has upgraded it since.
+    command = [sandbox["helm"], "upgrade", NAME, "--namespace", namespace, "--reuse-values", "--plain-http"]
+    chart = published.replace("upstream.example", sandbox["registry"])
+    environment = {**os.environ, "KUBECONFIG": sandbox["kubeconfig"]}
+    subprocess.run([*command, "--set", "version=3", chart], env=environment, check=True, capture_output=True)
+    assert data() == {"version": "3"}
+    assert well(apply(helm_release_chart_ref=published, helm_release_values=values)) == 1
+    assert data() == {"version": "2"}
 
 
 def test_a_chart_that_is_not_there_is_one_sentence(cluster: Cluster, namespace: str, apply: Apply) -> None:
