@@ -44,11 +44,11 @@ def main() -> None:
         one = {"kubeconfig": KUBECONFIG, "definitions": services[:1]}
         many = {"kubeconfig": KUBECONFIG, "definitions": services}
         playbook_seconds([{"llmstack.serving.apply": {**many, "wait": False}}])
-        empty = playbook_seconds([])
-        ping = per_task({"ansible.builtin.ping": {}}, empty, TASKS)
-        theirs = per_task(_tasks.kubernetes_core_task(services[0]), empty, TASKS)
-        ours = per_task({"llmstack.serving.apply": one}, empty, TASKS)
-        all_ours = per_task({"llmstack.serving.apply": many}, empty, 1)
+        apply_one, apply_many = ({"llmstack.serving.apply": options} for options in (one, many))
+        ping, theirs, ours = per_task(
+            [{"ansible.builtin.ping": {}}, _tasks.kubernetes_core_task(services[0]), apply_one], TASKS
+        )
+        [all_ours] = per_task([apply_many], 1)
         show("ansible.builtin.ping", ping, "s a task")
         show("kubernetes.core.k8s, InferenceService unchanged", theirs, "s a task", "ping", theirs / ping)
         show(

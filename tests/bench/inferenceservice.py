@@ -58,10 +58,7 @@ def measure_one(cluster: Cluster, name: str) -> float:
         "metadata": {"name": name, "namespace": NAMESPACE, "annotations": served["metadata"]["annotations"]},
         "spec": served["spec"],
     }
-    empty = playbook_seconds([])
-    ping = per_task({"ansible.builtin.ping": {}}, empty, TASKS)
-    theirs = per_task(_tasks.kubernetes_core_task(manifest), empty, TASKS)
-    ours = per_task(task, empty, TASKS)
+    ping, theirs, ours = per_task([{"ansible.builtin.ping": {}}, _tasks.kubernetes_core_task(manifest), task], TASKS)
     show("ansible.builtin.ping", ping, "s a task")
     show("kubernetes.core.k8s, InferenceService unchanged, no wait", theirs, "s a task", "ping", theirs / ping)
     show("inferenceservice unchanged, serves", ours, "s a task", "ping (limit 1.5)", ours / ping)
@@ -76,8 +73,7 @@ def measure_one(cluster: Cluster, name: str) -> float:
 
 def measure_many(namespace: str, theirs: float) -> None:
     playbook_seconds([role(namespace, SERVICES)])
-    empty = playbook_seconds([])
-    seconds = per_task(role(namespace, SERVICES), empty, 1)
+    [seconds] = per_task([role(namespace, SERVICES)], 1)
     against = f"{SERVICES} tasks of kubernetes.core.k8s (at least 10)"
     show(f"role inference_service, {SERVICES} services unchanged", seconds, "s", against, SERVICES * theirs / seconds)
 

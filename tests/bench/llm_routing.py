@@ -9,42 +9,30 @@ read again. The simulator needs time for each token that is not cached. Also: wh
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import statistics
 import sys
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "playbooks" / "collections")]
+import _tasks
+from _tasks import ENDPOINTS, ROOT, per_task
 
-from ansible_collections.llmstack.serving.plugins.module_utils._load_plot import Series, line_chart  # noqa: E402
-from sandbox.kube import Cluster  # noqa: E402
-from tools.llm_deployments import ask, cached_share, prepared, removed, small, uploaded  # noqa: E402
-from tools.run_module import run_module  # noqa: E402
+sys.path.insert(0, str(ROOT / "playbooks" / "collections"))
 
-BENCH = "llm_routing"
-PODS, BEGINNINGS, REQUESTS = 4, 8, 120
+from ansible_collections.llmstack.serving.plugins.module_utils._load_plot import Series, line_chart
+from sandbox.kube import Cluster
+from tools.llm_deployments import ask, cached_share, prepared, removed, small, uploaded
+from tools.run_module import run_module
+
+PODS, BEGINNINGS, REQUESTS, TASKS = 4, 8, 120, 10
 # 100 us for each token: 800 tokens that are not cached take 80 ms.
 ENGINE = ("--latency-calculator", "per-token", "--prefill-time-per-token", "100us")
-ENDPOINTS = json.loads((ROOT / ".sandbox" / "endpoints.json").read_text())
-
-
-def told(measure: str, value: float, unit: str, against: str | None = None, ratio: float | None = None) -> None:
-    ratio = None if ratio is None else round(ratio, 2)
-    line = {
-        "bench": BENCH,
-        "measure": measure,
-        "value": round(value, 3),
-        "unit": unit,
-        "against": against,
-        "ratio": ratio,
-    }
-    print(json.dumps(line), flush=True)
+show = partial(_tasks.show, "llm_routing")
 
 
 def measured(cluster: Cluster, result: dict[str, Any]) -> tuple[list[float], list[float]]:
@@ -58,6 +46,21 @@ def measured(cluster: Cluster, result: dict[str, Any]) -> tuple[list[float], lis
         milliseconds.append(1000 * (time.monotonic() - begin))
         shares.append(cached_share(answer))
     return shares, milliseconds
+
+
+def measure_again(served: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """What a task costs that finds a deployment as it is wanted, and serving."""
+    metadata = {key: served["metadata"][key] for key in ("name", "namespace", "annotations")}
+    manifest = {key: served[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
+    task = {"llmstack.serving.llmdeployment": arguments}
+    ping, theirs, ours = per_task([{"ansible.builtin.ping": {}}, _tasks.kubernetes_core_task(manifest), task], TASKS)
+    show("ansible.builtin.ping", ping, "s a task")
+    show("kubernetes.core.k8s, LLMInferenceService unchanged, no wait", theirs, "s a task", "ping", theirs / ping)
+    show("llmdeployment unchanged, serves", ours, "s a task", "ping (limit 1.5)", ours / ping)
+    show("llmdeployment unchanged, serves", ours, "s a task", "kubernetes.core.k8s (at least 2)", theirs / ours)
+    mine = {**arguments, **_tasks.impersonation(metadata["name"])}
+    sent = _tasks.events_of(partial(_tasks.peak_mebibytes, "llmdeployment", mine), metadata["name"])
+    show("llmdeployment unchanged, serves: requests", len(sent), "requests", "limit 6", len(sent) / 6)
 
 
 def so_far(values: list[float]) -> list[tuple[float, float]]:
@@ -81,20 +84,14 @@ def main() -> int:
                 assert not result["failed"], result["msg"]
                 found[name] = measured(cluster, result)
                 if name == "picker":
-                    begin = time.monotonic()
-                    again = run_module("llmstack.serving.llmdeployment", arguments)
-                    seconds = time.monotonic() - begin
-                    assert not again["changed"]
-                    begin = time.monotonic()
-                    run_module("ansible.builtin.ping", {})
-                    empty = time.monotonic() - begin
+                    measure_again(result["llmdeployment"], arguments)
                 run_module("llmstack.serving.llmdeployment", {**common, "name": name, "state": "absent"})
     finally:
         removed(cluster, namespace, common)
         cluster.request("DELETE", f"/api/v1/namespaces/{namespace}")
     (aware, fast), (blind, slow) = found["picker"], found["turn"]
     against = f"any pod in turn, {PODS} pods, {BEGINNINGS} beginnings, {REQUESTS} requests"
-    told(
+    show(
         "cached share of prompts, by prefix",
         statistics.fmean(aware),
         "",
@@ -102,8 +99,7 @@ def main() -> int:
         statistics.fmean(aware) / statistics.fmean(blind),
     )
     first, second = statistics.median(fast), statistics.median(slow)
-    told("time to first token, by prefix, median", first, "ms", against, first / second)
-    told("task that changes nothing", seconds, "s", "ansible.builtin.ping", seconds / empty)
+    show("time to first token, by prefix, median", first, "ms", against, first / second)
     chart = line_chart(
         [Series("by prefix", so_far(aware)), Series("in turn", so_far(blind))], "requests", "cached share of prompts"
     )
