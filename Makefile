@@ -14,6 +14,8 @@
 export PYTHON
 # An Ansible configuration of the user must not change what is tested here.
 unexport ANSIBLE_CONFIG ANSIBLE_COLLECTIONS_PATH ANSIBLE_ROLES_PATH
+# With it Python reads a module that comes through a pipe (pipelining) byte by byte: half a second for each task.
+unexport PYTHONUNBUFFERED
 
 BIN := .venv/bin
 # Tools start each other by name, and see none of the collections that a user has in ~/.ansible.

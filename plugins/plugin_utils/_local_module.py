@@ -46,6 +46,9 @@ class LocalModuleAction(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
+        if self._needs_no_files():
+            # With it Python reads a program that comes through a pipe with a system call for each byte.
+            self._task.environment = [{"PYTHONUNBUFFERED": ""}, *(self._task.environment or [])]
         wrap_async = self._task.async_val and not self._connection.has_native_async
         result = merge_hash(result, self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
         if not wrap_async:

@@ -50,6 +50,7 @@ def main():
         password=module.params["password"],
         python=sys.executable,
         text=module.params["text"],
+        unbuffered=os.environ.get("PYTHONUNBUFFERED"),
         variable=os.environ.get("PROBE_VARIABLE"),
     )
 
@@ -118,7 +119,7 @@ def test_a_module_on_this_machine_runs_as_it_is_installed(plugins: Path, tmp_pat
         },
         "environment": {"PROBE_VARIABLE": "as asked"},
     }
-    ran = run(tmp_path, task, check=True)
+    ran = run(tmp_path, task, check=True, PYTHONUNBUFFERED="1")
     assert ran.as_installed
     assert "AnsiballZ_probe" not in ran.output, "no file is written"
     assert ran.found["code"] == [str(plugins / "modules" / "probe.py"), str(plugins / "module_utils" / "_place.py")]
@@ -127,6 +128,7 @@ def test_a_module_on_this_machine_runs_as_it_is_installed(plugins: Path, tmp_pat
     assert ran.found["number"] == 7
     assert ran.found["check_mode"] is True
     assert ran.found["variable"] == "as asked"
+    assert ran.found["unbuffered"] == "", "a megabyte of arguments would take a second to read"
     assert "a warning" in ran.output
     assert ran.found["password"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
     assert "hunter2" not in ran.output
