@@ -211,9 +211,19 @@ def with_created_by(manifest: dict[str, Any], field_manager: str) -> dict[str, A
 
 
 def without_noise(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The object as a module returns it: without managedFields, and with masked data if it is a Secret."""
-    metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key != "managedFields"}
-    return masked({**manifest, "metadata": metadata})
+    """The object as a module returns it: without managedFields, a Secret with masked data, a definition without schemas.
+
+    The schemas of CustomResourceDefinitions can have a megabyte, with which Ansible is busy for a second.
+    """
+    shown = {**manifest, "metadata": _without(manifest.get("metadata", {}), "managedFields")}
+    if manifest.get("kind") == "CustomResourceDefinition" and (manifest.get("spec") or {}).get("versions"):
+        versions = [_without(version, "schema") for version in manifest["spec"]["versions"]]
+        shown["spec"] = {**manifest["spec"], "versions": versions}
+    return masked(shown)
+
+
+def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}
 
 
 def is_secret(manifest: dict[str, Any]) -> bool:

@@ -153,7 +153,8 @@ objects:
       sample: created
     resource:
       description:
-        - The object as the API server served it last (after the wait), without C(managedFields). The values of Secrets are masked.
+        - The object as the API server served it last (after the wait), without C(managedFields), and without the schemas of a
+          CustomResourceDefinition. The values of Secrets are masked.
         - Empty for objects that are gone.
       returned: always
       type: dict

@@ -266,3 +266,16 @@ def test_items_in_another_order_do_not_hold() -> None:
     assert not _manifest.holds(live, desired, "me")
     desired["spec"]["containers"].reverse()
     assert _manifest.holds(live, desired, "me")
+
+
+def test_what_a_module_returns_has_neither_managed_fields_nor_the_schemas_of_a_definition() -> None:
+    version = {"name": "v1", "served": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+    definition = {
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com", "managedFields": [{"manager": "m"}]},
+        "spec": {"group": "example.com", "versions": [version]},
+    }
+    shown = _manifest.without_noise(definition)
+    assert shown["metadata"] == {"name": "widgets.example.com"}
+    assert shown["spec"] == {"group": "example.com", "versions": [{"name": "v1", "served": True}]}
+    assert "schema" in version, "the object itself stays as it is"
