@@ -75,10 +75,13 @@ def main() -> int:
     try:
         with uploaded(ENDPOINTS) as uri:
             common = prepared(cluster, ENDPOINTS, namespace)
-            for name, scheduler in (("picker", {}), ("turn", {"enabled": False})):
+            for name in ("picker", "turn"):
                 options = small(PODS, ENGINE, name=name)
                 options["model"] = {"name": name, "uri": uri}
-                options["serving"] |= {"scheduler": scheduler}
+                if name == "turn":
+                    # Without the picker there is nothing that its resources could mean.
+                    del options["serving"]["gateway"]
+                    options["serving"]["scheduler"] = {"enabled": False}
                 arguments = {**common, **options}
                 result = run_module("llmstack.serving.llmdeployment", arguments)
                 assert not result["failed"], result["msg"]
