@@ -30,6 +30,8 @@ from tools.llm_deployments import ask, cached_share, prepared, removed, small, u
 from tools.run_module import run_module
 
 PODS, BEGINNINGS, REQUESTS = 4, 16, 160
+# More than the few percent of a core that tests give it, which are all it would get.
+PICKER = {"resources": {"cpu": "500m", "memory": "512Mi"}}
 # 100 us for each token: 800 tokens that are not cached take 80 ms.
 ENGINE = ("--latency-calculator", "per-token", "--prefill-time-per-token", "100us")
 show = partial(_tasks.show, "llm_routing")
@@ -60,15 +62,8 @@ def main() -> int:
     try:
         with uploaded(ENDPOINTS) as uri:
             common = prepared(cluster, ENDPOINTS, namespace)
-            for name in ("picker", "turn"):
-                options = small(PODS, ENGINE, name=name)
-                options["model"] = {"name": name, "uri": uri}
-                # More than the few percent of a core that tests give it, which are all it would get.
-                options["serving"]["gateway"] = {"resources": {"cpu": "500m", "memory": "512Mi"}}
-                if name == "turn":
-                    # Without the picker there is nothing that its resources could mean.
-                    del options["serving"]["gateway"]
-                    options["serving"]["scheduler"] = {"enabled": False}
+            for name, picker in (("picker", PICKER), ("turn", None)):
+                options = small(PODS, ENGINE, picker, name=name, model={"name": name, "uri": uri})
                 result = run_module("llmstack.serving.llmdeployment", {**common, **options})
                 assert not result["failed"], result["msg"]
                 found[name] = measured(cluster, result)

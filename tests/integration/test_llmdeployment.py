@@ -246,8 +246,7 @@ def test_requests_that_share_a_prefix_land_where_it_is_cached(deploy: Deploy, cl
     share, where = share_cached(cluster, aware)
     assert all(len(found) == 1 for found in where.values()), where
     assert share > 0.6
-    serving = {**small(replicas=4)["serving"], "scheduler": {"enabled": False}}
-    blind = done(deploy(**{**small(replicas=4), "serving": serving}))
+    blind = done(deploy(**small(replicas=4, picker=None)))
     without, spread = share_cached(cluster, blind)
     assert any(len(found) > 1 for found in spread.values())
     assert without < share

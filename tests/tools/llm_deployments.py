@@ -34,10 +34,13 @@ def caching(*arguments: str) -> list[dict[str, Any]]:
     ]
 
 
-def small(replicas: int = 1, arguments: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
-    """Options of llmdeployment for one group of pods that fits beside others."""
+def small(
+    replicas: int = 1, arguments: tuple[str, ...] = (), picker: dict[str, Any] | None = PICKER, **options: Any
+) -> dict[str, Any]:
+    """Options of llmdeployment for one group of pods that fits beside others; picker=None: without endpoint picker."""
     decode = {"replicas": replicas, "resources": SMALL, "env": caching(*arguments)}
-    return {"name": "chat", "model": {"name": "tiny/chat"}, "serving": {"gateway": PICKER, "decode": decode}, **options}
+    routing = {"gateway": picker} if picker else {"scheduler": {"enabled": False}}
+    return {"name": "chat", "model": {"name": "tiny/chat"}, "serving": {**routing, "decode": decode}, **options}
 
 
 @contextmanager
