@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils._llmdeployment import translate
-from sandbox.kube import Cluster
+from sandbox.kube import Cluster, wait_until
 from tools.llm_deployments import PICKER, SERVED, SMALL, VERSIONS, ask, cached_share, prepared, removed, small, uploaded
 from tools.playbook import ansible_playbook, recap, writes
 from tools.run_module import run_module
@@ -313,9 +313,16 @@ def test_true_conditions_are_not_enough(deploy: Deploy, sandbox: dict[str, Any],
     applied = run_module("llmstack.serving.apply", {**settings, "definitions": [manifest], "wait_timeout": 240})
     assert not applied["failed"], "KServe calls it ready"
     asked = {**settings, "namespace": namespace, "name": "encrypted", "request_check": True}
-    [entry] = run_module("llmstack.serving.llmdeployment_info", asked)["llmdeployments"]
-    assert (entry["health"]["state"], entry["health"]["cause"]) == ("failed", "picker")
-    assert "DestinationRule" in entry["health"]["message"]
+
+    def health() -> dict[str, Any]:
+        [entry] = run_module("llmstack.serving.llmdeployment_info", asked)["llmdeployments"]
+        judged: dict[str, Any] = entry["health"]
+        return judged
+
+    # The pool is FailOpen: as long as the gateway has not learnt the picker's address, requests pass without it.
+    wait_until("A request that should pass the picker", lambda: health()["cause"] == "picker", timeout_seconds=60)
+    assert health()["state"] == "failed"
+    assert "DestinationRule" in health()["message"]
 
 
 @pytest.mark.long
