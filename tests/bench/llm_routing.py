@@ -62,8 +62,10 @@ def main() -> int:
     try:
         with uploaded(ENDPOINTS) as uri:
             common = prepared(cluster, ENDPOINTS, namespace)
-            for name, picker in (("picker", PICKER), ("turn", None)):
+            for name, picker in (("picker", True), ("turn", False)):
                 options = small(PODS, ENGINE, picker, name=name, model={"name": name, "uri": uri})
+                if picker:
+                    options["serving"]["gateway"] = PICKER
                 result = run_module("llmstack.serving.llmdeployment", {**common, **options})
                 assert not result["failed"], result["msg"]
                 found[name] = measured(cluster, result)

@@ -246,7 +246,7 @@ def test_requests_that_share_a_prefix_land_where_it_is_cached(deploy: Deploy, cl
     share, where = share_cached(cluster, aware)
     assert all(len(found) == 1 for found in where.values()), where
     assert share > 0.6
-    blind = done(deploy(**small(replicas=4, picker=None)))
+    blind = done(deploy(**small(replicas=4, picker=False)))
     without, spread = share_cached(cluster, blind)
     assert any(len(found) > 1 for found in spread.values())
     assert without < share

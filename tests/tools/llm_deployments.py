@@ -34,12 +34,10 @@ def caching(*arguments: str) -> list[dict[str, Any]]:
     ]
 
 
-def small(
-    replicas: int = 1, arguments: tuple[str, ...] = (), picker: dict[str, Any] | None = PICKER, **options: Any
-) -> dict[str, Any]:
-    """Options of llmdeployment for one group of pods that fits beside others; picker=None: without endpoint picker."""
+def small(replicas: int = 1, arguments: tuple[str, ...] = (), picker: bool = True, **options: Any) -> dict[str, Any]:
+    """Options of llmdeployment for one group of pods that fits beside others, with or without endpoint picker."""
     decode = {"replicas": replicas, "resources": SMALL, "env": caching(*arguments)}
-    routing = {"gateway": picker} if picker else {"scheduler": {"enabled": False}}
+    routing: dict[str, Any] = {"gateway": PICKER} if picker else {"scheduler": {"enabled": False}}
     return {"name": "chat", "model": {"name": "tiny/chat"}, "serving": {**routing, "decode": decode}, **options}
 
 
