@@ -177,8 +177,12 @@ def test_the_deployer_s_token_deploys_a_model_that_runs_under_the_standard(
         [initializer] = pod["status"]["initContainerStatuses"]
         assert (initializer["name"], initializer["state"]["terminated"]["exitCode"]) == ("storage-initializer", 0)
     finally:
-        for kind, name in (("v1beta1", "inferenceservices/deployed"), ("v1alpha1", "servingruntimes/deployers-vllm")):
-            cluster.request("DELETE", f"/apis/serving.kserve.io/{kind}/namespaces/{NAMESPACE}/{name}")
+        for version, name in (
+            ("serving.kserve.io/v1beta1", "inferenceservices/deployed"),
+            ("serving.kserve.io/v1alpha1", "servingruntimes/deployers-vllm"),
+            ("policy/v1", "poddisruptionbudgets/deployed"),
+        ):
+            cluster.request("DELETE", f"/apis/{version}/namespaces/{NAMESPACE}/{name}")
 
 
 REFUSED = [
