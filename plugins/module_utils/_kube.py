@@ -168,8 +168,7 @@ class Kube:
 
         Objects whose JSON does not contain the text `mentioning` may be left out: most of them are then never decoded.
         """
-        path = self.resource(api_version, kind).path(namespace)
-        subject = f"{kind} of namespace {namespace}" if namespace else f"all {kind}"
+        path, subject = self._collection(api_version, kind, namespace)
 
         def read(token: str) -> bytes:
             query = {"limit": "500", "labelSelector": labels, "fieldSelector": fields, "continue": token}
@@ -185,8 +184,7 @@ class Kube:
         self, api_version: str, kind: str, namespace: str | None = None, *, labels: str = ""
     ) -> list[dict[str, Any]]:
         """As `list`, but only metadata: a CustomResourceDefinition or a record of Helm can have a megabyte of content."""
-        path = self.resource(api_version, kind).path(namespace)
-        subject = f"{kind} of namespace {namespace}" if namespace else f"all {kind}"
+        path, subject = self._collection(api_version, kind, namespace)
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
         return self.request("GET", path, subject, {"labelSelector": labels}, accept=accept).get("items") or []
 
@@ -315,6 +313,11 @@ class Kube:
                 # A restart of the API server must not end a wait of half an hour.
                 failures += 1
                 time.sleep(max(0.0, min(2.0**failures, 15.0, deadline - time.monotonic())))
+
+    def _collection(self, api_version: str, kind: str, namespace: str | None) -> tuple[str, str]:
+        """Path of all objects of a kind, and what messages call them."""
+        subject = f"{kind} of namespace {namespace}" if namespace else f"all {kind}"
+        return self.resource(api_version, kind).path(namespace), subject
 
     # HTTP
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_checks, _gpu_survey
+from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_checks, _gpu_survey, _helm_record
 from ansible_collections.llmstack.serving.plugins.module_utils import _kube_errors as errors
 from ansible_collections.llmstack.serving.plugins.module_utils._diagnosis import Observed
 from ansible_collections.llmstack.serving.plugins.module_utils._kube import Kube
@@ -109,25 +109,23 @@ def _all(kube: Kube, api_version: str, kinds: tuple[str, ...]) -> list[dict[str,
 def _releases(kube: Kube) -> list[dict[str, Any]]:
     """Helm's records of operations that have not ended or ended badly, without the release itself (helm pkg/storage/driver)."""
     labels = "owner=helm,status in (failed,pending-install,pending-upgrade,pending-rollback,uninstalling)"
-    secrets = kube.list("v1", "Secret", labels=labels)[0]
-    records = [{"metadata": secret["metadata"]} for secret in secrets]
+    records = [{"metadata": record["metadata"]} for record in kube.metadata("v1", "Secret", labels=labels)]
     newest = _newest(kube) if records else {}
 
     def key(record: dict[str, Any]) -> tuple[str, str]:
         return record["metadata"]["namespace"], record["metadata"]["labels"].get("name", "")
 
     # An old failure that a good revision followed is history.
-    return [each for each in records if int(each["metadata"]["labels"].get("version", 0)) >= newest.get(key(each), 0)]
+    return [each for each in records if _helm_record.revision(each["metadata"]) >= newest.get(key(each), 0)]
 
 
 def _newest(kube: Kube) -> dict[tuple[str, str], int]:
     """The newest deployed revision of each release."""
     found: dict[tuple[str, str], int] = {}
-    for page, _version in kube.pages("v1", "Secret", labels="owner=helm,status=deployed"):
-        for secret in page:
-            metadata = secret["metadata"]
-            key = (metadata["namespace"], metadata["labels"].get("name", ""))
-            found[key] = max(found.get(key, 0), int(metadata["labels"].get("version", 0)))
+    for record in kube.metadata("v1", "Secret", labels="owner=helm,status=deployed"):
+        metadata = record["metadata"]
+        key = (metadata["namespace"], metadata["labels"].get("name", ""))
+        found[key] = max(found.get(key, 0), _helm_record.revision(metadata))
     return found
 
 
