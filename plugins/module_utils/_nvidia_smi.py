@@ -4,7 +4,8 @@
 """What `nvidia-smi -q -x` says about GPUs, as facts and as findings. PRIVATE to the collection.
 
 Elements: NVIDIA's nvsmi_device_v12.dtd and v13.dtd. An element that is absent or "N/A" is not known, which is not the same
-as good.
+as good. XIDs are in no report, not even after one (seen: driver 580, XID 31): they are in the node's kernel log, and what
+watches that tells the node's conditions.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks impor
 # Reasons that mean trouble with cooling or power; the others (idle, a power cap, clocks set by an application) do not.
 _HARMFUL_THROTTLING = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
 _UNCORRECTABLE = ("sram_uncorrectable", "sram_uncorrectable_parity", "sram_uncorrectable_secded", "dram_uncorrectable")
+# nvml.h, NVML_GPU_FABRIC_STATE_* and NVML_GPU_FABRIC_HEALTH_SUMMARY_*.
+_NO_FABRIC = ("Not Supported",)
+_HURT_FABRIC = ("Unhealthy", "Limited Capacity")
 
 
 class ReportError(ValueError):
@@ -87,7 +91,9 @@ def _gpu(gpu: ElementTree.Element) -> dict[str, Any]:
         or _text(gpu, "retired_pages/pending_blacklist"),
         "recovery_action": _text(gpu, "gpu_recovery_action"),
         "reset_required": _text(gpu, "gpu_reset_status/reset_required"),
-        "xids": _xids(gpu),
+        "fabric_state": _text(gpu, "fabric/state"),
+        "fabric_status": _text(gpu, "fabric/status"),
+        "fabric_health": _text(gpu, "fabric/health/summary"),
         "throttling": sorted(_active(reasons)) if reasons is not None else None,
         "pcie_width": _number(gpu, f"{link}/link_widths/current_link_width"),
         "pcie_width_max": _number(gpu, f"{link}/link_widths/max_link_width"),
@@ -114,12 +120,6 @@ def _sum(gpu: ElementTree.Element, path: str) -> int | None:
     counts = [_number(gpu, f"{path}/{name}") for name in _UNCORRECTABLE]
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
-
-
-def _xids(gpu: ElementTree.Element) -> list[int]:
-    """XIDs, where a version of nvidia-smi reports them."""
-    texts = [element.text or "" for element in gpu.iter() if "xid" in element.tag.lower()]
-    return sorted({int(number) for text in texts for number in re.findall(r"\d+", text)} - {0})
 
 
 def _active(reasons: ElementTree.Element) -> list[str]:
@@ -180,14 +180,6 @@ def _health(gpus: Sequence[dict[str, Any]], wanted: Expectations) -> list[Findin
             "Drain the node and do what the driver asks for.",
         ),
         _each(
-            "smoke-xid",
-            gpus,
-            lambda gpu: [f"XID {xid}" for xid in gpu["xids"] if xid not in wanted.xids_ignored],
-            hurt,
-            "no XID is reported",
-            "Look the XID up in NVIDIA's catalogue (docs.nvidia.com/deploy/xid-errors) and follow its recommendation.",
-        ),
-        _each(
             "smoke-throttling",
             gpus,
             lambda gpu: gpu["throttling"] or [],
@@ -197,6 +189,7 @@ def _health(gpus: Sequence[dict[str, Any]], wanted: Expectations) -> list[Findin
             unknown=[gpu for gpu in gpus if gpu["throttling"] is None],
         ),
         _pcie(gpus, hurt),
+        *_fabric(gpus, hurt),
         _persistence(gpus),
         _processes(gpus),
     ]
@@ -285,6 +278,23 @@ def _pcie(gpus: Sequence[dict[str, Any]], hurt: str) -> Finding:
         words = "; ".join(f"{gpu}: {texts[0]}" for gpu, texts in slow.items())
         return Finding("smoke-pcie", WARN, words, "The host's slot is slower than the card.", {"gpus": slow})
     return finding
+
+
+def _fabric(gpus: Sequence[dict[str, Any]], hurt: str) -> list[Finding]:
+    """Whether the GPUs behind NVSwitches have joined their fabric; nothing where there is none."""
+
+    def troubles(gpu: dict[str, Any]) -> list[str]:
+        state, status, health = gpu["fabric_state"], gpu["fabric_status"], gpu["fabric_health"]
+        if state not in (None, *_NO_FABRIC, "Completed"):
+            return [f"registration with the NVLink fabric is {state}"]
+        # The status counts only after the registration (NVML, nvmlGpuFabricInfo_v3_t).
+        found = [f"registration with the NVLink fabric ended with {status}"] if status not in (None, "Success") else []
+        return found + ([f"the NVLink fabric is {health}"] if health in _HURT_FABRIC else [])
+
+    if all(gpu["fabric_state"] in (None, *_NO_FABRIC) for gpu in gpus):
+        return []
+    text = "Start nvidia-fabricmanager in the driver's own version; without it CUDA does not start (error 802)."
+    return [_each("smoke-fabric", gpus, troubles, hurt, "the GPUs have joined their NVLink fabric", text)]
 
 
 def _persistence(gpus: Sequence[dict[str, Any]]) -> Finding:

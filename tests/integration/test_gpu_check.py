@@ -481,7 +481,7 @@ EXPECTED = {
     "row-remap-pending": ("smoke-memory-repair", "fail"),
     "row-remap-failure": ("smoke-memory-repair", "fail"),
     "recovery": ("smoke-recovery", "fail"),
-    "xid": ("smoke-xid", "fail"),
+    "fabric": ("smoke-fabric", "fail"),
     "throttling": ("smoke-throttling", "fail"),
     "pcie-width": ("smoke-pcie", "fail"),
     "pcie-generation": ("smoke-pcie", "warn"),

@@ -19,7 +19,7 @@ def report(fault: str = "healthy", gpus: int = 1) -> str:
     if "text" in chosen:
         return chosen["text"] + "\n"
     parts = [
-        '<?xml version="1.0" ?>\n<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">\n<nvidia_smi_log>\n',
+        '<?xml version="1.0" ?>\n<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v13.dtd">\n<nvidia_smi_log>\n',
         f"<driver_version>{chosen.get('driver', '580.173.02')}</driver_version><cuda_version>13.0</cuda_version>\n",
     ]
     for index in range(chosen.get("gpus", gpus)):

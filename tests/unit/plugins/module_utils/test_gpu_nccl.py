@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _gpu_nccl
@@ -21,6 +23,9 @@ def output(algorithm: float = 220.59, bus: float = 386.04, wrong: str = "0") -> 
 """
 
 
+RECORDED = Path(__file__).parent / "recorded"
+
+
 @pytest.mark.parametrize(
     ("text", "gpus", "status", "sentence"),
     [
@@ -32,6 +37,14 @@ def output(algorithm: float = 220.59, bus: float = 386.04, wrong: str = "0") -> 
         (output(wrong="N/A"), 8, "pass", "386.04"),
         ("sh: all_reduce_perf: not found", 8, "fail", "gave no result but said: sh: all_reduce_perf: not found"),
         ("", 8, "fail", "said: nothing"),
+        # nccl-tests 2.19.6 with NCCL 2.28.9 on an H100.
+        ((RECORDED / "all_reduce_perf-h100.txt").read_text(), 1, "pass", "of 1 GPUs reaches 1494.6 GB/s"),
+        (
+            (RECORDED / "all_reduce_perf-too-few-gpus.txt").read_text(),
+            2,
+            "fail",
+            "Invalid number of GPUs: 2 requested but only 1 were found.",
+        ),
     ],
 )
 def test_the_bandwidth_between_the_gpus_of_a_node(text: str, gpus: int, status: str, sentence: str) -> None:

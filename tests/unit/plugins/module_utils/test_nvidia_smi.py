@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _nvidia_smi
 from ansible_collections.llmstack.serving.plugins.module_utils._gpu_checks import Expectations, Finding
 from tools.nvidia_smi import FAULTS, report
+
+RECORDED = Path(__file__).parent / "recorded"
 
 
 def judge(text: str, granted: int = 1, wanted: Expectations | None = None) -> dict[str, Finding]:
@@ -26,7 +30,6 @@ def test_a_healthy_report_passes_everything() -> None:
         "smoke-memory-errors",
         "smoke-memory-repair",
         "smoke-recovery",
-        "smoke-xid",
         "smoke-throttling",
         "smoke-pcie",
         "smoke-persistence",
@@ -39,9 +42,14 @@ def test_a_report_as_facts() -> None:
     parsed = _nvidia_smi.parse(report(gpus=2))
     gpu = parsed.gpus[1]
     assert (parsed.driver, parsed.cuda, len(parsed.gpus)) == ("580.173.02", "13.0", 2)
-    assert (gpu["product"], gpu["memory_mib"], gpu["temperature_celsius"]) == ("NVIDIA H100 80GB HBM3", 81559, 34)
+    assert (gpu["product"], gpu["memory_mib"], gpu["temperature_celsius"]) == ("NVIDIA H100 80GB HBM3", 81559, 33)
     assert (gpu["pcie_width"], gpu["pcie_width_max"], gpu["pcie_gen_max"]) == (16, 16, 5)
-    assert (gpu["ecc"], gpu["uncorrectable_volatile"], gpu["throttling"], gpu["xids"]) == ("Enabled", 0, [], [])
+    assert (gpu["ecc"], gpu["uncorrectable_volatile"], gpu["throttling"], gpu["fabric_state"]) == (
+        "Enabled",
+        0,
+        [],
+        None,
+    )
     # "N/A" and deprecated elements are unknown, not good.
     assert (gpu["retired_pages"], gpu["reset_required"]) == (None, None)
 
@@ -53,7 +61,7 @@ def test_a_report_as_facts() -> None:
         ("ecc-off", "smoke-memory-errors", "warn", "ECC is off on GPU-00000000"),
         ("row-remap-pending", "smoke-memory-repair", "fail", "a row will be remapped at the next reset"),
         ("row-remap-failure", "smoke-memory-repair", "fail", "a row could not be remapped: the GPU has to be replaced"),
-        ("xid", "smoke-xid", "fail", "XID 79"),
+        ("fabric", "smoke-fabric", "fail", "registration with the NVLink fabric is In Progress"),
         ("recovery", "smoke-recovery", "fail", "the driver asks for: Drain and Reset"),
         ("throttling", "smoke-throttling", "fail", "hw_slowdown, hw_thermal_slowdown"),
         ("pcie-width", "smoke-pcie", "fail", "PCIe x8 of x16"),
@@ -108,10 +116,41 @@ def test_degraded_gpus_can_be_allowed() -> None:
         assert {finding.status for finding in judge(report(fault), wanted=wanted).values()} == {"warn"}, fault
 
 
-def test_xids_where_a_driver_reports_them() -> None:
-    text = report().replace("<processes>", "<last_xid>79</last_xid>\n<processes>")
-    assert judge(text)["smoke-xid"].message.endswith("XID 79")
-    assert judge(text, wanted=Expectations(xids_ignored=[79])) == {}
+def test_a_fabric_that_the_gpus_have_joined() -> None:
+    joined = (
+        report()
+        .replace("<state>N/A", "<state>Completed")
+        .replace("<status>N/A", "<status>Success")
+        .replace("<summary>N/A", "<summary>Healthy")
+    )
+    found = _nvidia_smi.judge("gpu-0", _nvidia_smi.parse(joined), 1, Expectations())
+    assert {finding.id: finding.status for finding in found}["smoke-fabric"] == "pass"
+    failed = judge(joined.replace("<status>Success", "<status>Unknown Error"))["smoke-fabric"]
+    assert failed.message.endswith("registration with the NVLink fabric ended with Unknown Error")
+    narrow = judge(joined.replace("<summary>Healthy", "<summary>Limited Capacity"))["smoke-fabric"]
+    assert narrow.message.endswith("the NVLink fabric is Limited Capacity")
+
+
+def test_a_gpu_at_work_is_healthy_and_in_use() -> None:
+    # Recorded on an H100 at its power limit, which is no trouble: driver 580.159.04, as the user of the pod.
+    parsed = _nvidia_smi.parse((RECORDED / "nvidia-smi-h100-busy.xml").read_text())
+    findings = {finding.id: finding for finding in _nvidia_smi.judge("gpu-0", parsed, 1, Expectations())}
+    assert {name for name, finding in findings.items() if finding.status != "pass"} == {"smoke-processes"}
+    assert findings["smoke-processes"].message.startswith("gpu-0: somebody uses 22739 MiB of GPU-")
+    assert parsed.gpus[0]["processes"] == ["python3"]
+
+
+def test_what_a_recorded_report_does_not_say() -> None:
+    # Retired pages are of older GPUs, resets of older drivers, and this GPU has no NVSwitches.
+    parsed = _nvidia_smi.parse((RECORDED / "nvidia-smi-h100-busy.xml").read_text())
+    assert {name for name, value in parsed.gpus[0].items() if value is None} == {
+        "retired_pages",
+        "retirement_pending",
+        "reset_required",
+        "fabric_state",
+        "fabric_status",
+        "fabric_health",
+    }
 
 
 def test_older_names_of_elements() -> None:

@@ -4,7 +4,8 @@
 
 // Command nvidia-smi is what the sandbox's image nvidia/cuda runs: it prints the XML report of NVIDIA's tool for H100s,
 // with one fault of faults.json in the first of them. It looks at no hardware. The image's environment names the fault
-// (SANDBOX_NVIDIA_SMI) and how many GPUs there are (SANDBOX_GPUS).
+// (SANDBOX_NVIDIA_SMI) and how many GPUs there are (SANDBOX_GPUS). gpu.xml is what driver 580.159.04 said of an idle H100
+// that was passed through to a virtual machine, without its numbers and the list of its clocks; the faults are made up.
 //
 // Under the names of DCGM's programs it is what the image dcgm runs: a host engine that does nothing, and a dcgmi whose
 // diagnosis finds a fault where the image's environment says so (SANDBOX_DCGM). As all_reduce_perf it is nccl-tests.
@@ -110,7 +111,7 @@ func report(chosen fault, count int) string {
 		driver = "580.173.02"
 	}
 	var text strings.Builder
-	text.WriteString("<?xml version=\"1.0\" ?>\n<!DOCTYPE nvidia_smi_log SYSTEM \"nvsmi_device_v12.dtd\">\n<nvidia_smi_log>\n")
+	text.WriteString("<?xml version=\"1.0\" ?>\n<!DOCTYPE nvidia_smi_log SYSTEM \"nvsmi_device_v13.dtd\">\n<nvidia_smi_log>\n")
 	fmt.Fprintf(&text, "\t<driver_version>%s</driver_version>\n\t<cuda_version>13.0</cuda_version>\n", driver)
 	fmt.Fprintf(&text, "\t<attached_gpus>%d</attached_gpus>\n", count)
 	for index := range count {
