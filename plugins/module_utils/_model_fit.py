@@ -42,6 +42,9 @@ _FUSED_SAMPLER_SINCE = (0, 24)
 _GRAPHS_PROFILED_SINCE = (0, 21)
 _GRAPHS_BYTES = int(0.6 * GIB)
 _OTHER_BYTES = int(0.15 * GIB)
+# What CUDA itself takes of a GPU: 527 MiB of 79.18 GiB were used as soon as a process had opened an idle H100 (driver
+# 580.159.04, PyTorch 2.11). vLLM does not start with more than is free then (vllm/v1/worker/utils.py, request_memory).
+_MOST_UTILIZATION = 0.993
 # NCCL and custom all-reduce buffers.
 _OTHER_PARALLEL_BYTES = int(0.6 * GIB)
 _LEAST_ACTIVATION_BYTES = int(0.4 * GIB)
@@ -355,6 +358,14 @@ def _impossible(model: Model, settings: Settings, gpu: _gpu_types.Gpu, length: i
                 "context_length",
                 f"max_model_len {settings.max_model_len} is more than the {longest} tokens the model was made for: "
                 "vLLM refuses it unless VLLM_ALLOW_LONG_MAX_MODEL_LEN=1.",
+            )
+        )
+    if settings.gpu_memory_utilization > _MOST_UTILIZATION:
+        found.append(
+            problem(
+                "utilization",
+                f"gpu_memory_utilization {settings.gpu_memory_utilization:g} leaves no room for CUDA itself and vLLM does "
+                "not start: set it to 0.99 or less.",
             )
         )
     if length <= 0:

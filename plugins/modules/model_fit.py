@@ -229,7 +229,7 @@ limiting_factor:
   description: What keeps the model from fitting; null if it fits.
   returned: success
   type: str
-  choices: [weights, activation, kv_cache, tensor_parallel, pipeline_parallel, context_length, compute_capability, gpus, architecture]
+  choices: [weights, activation, kv_cache, tensor_parallel, pipeline_parallel, context_length, utilization, compute_capability, gpus, architecture]
   sample: kv_cache
 problems:
   description: Everything that keeps the model from fitting.

@@ -191,6 +191,7 @@ def test_activations_that_leave_nothing_for_the_cache() -> None:
             "tensor_parallel",
             "does not divide",
         ),
+        ("LLAMA_3_1_8B", {"gpu_memory_utilization": 1.0}, "utilization", "set it to 0.99 or less"),
     ],
 )
 def test_what_vllm_refuses_before_it_looks_at_memory(
