@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime
+import os
 import ssl
 import threading
 import time
@@ -30,9 +31,17 @@ try:
     import botocore.config
     import botocore.exceptions
     import botocore.httpsession
+    import botocore.loaders
     import botocore.parsers
     import botocore.session
     import botocore.utils
+
+    class _Loader(botocore.loaders.Loader):
+        """Finds a service without looking into the folders of all 400: that took a quarter of the time to make a client."""
+
+        def list_available_services(self, type_name: str) -> list[str]:
+            folders = filter(os.path.isdir, self.search_paths)
+            return sorted({name for folder in folders for name in os.listdir(folder)})
 
     BOTO3_IMPORT_ERROR = None
 except ImportError:
@@ -219,6 +228,8 @@ class Bucket:
         profile = None if given["access_key"] else given["profile"]
         variables = {"profile": (None, None, None, None)} if given["access_key"] else None
         session = botocore.session.Session(session_vars=variables, profile=profile)
+        paths = session.get_component("data_loader").search_paths
+        session.register_component("data_loader", _Loader(paths, include_default_search_paths=False))
         # The library's own parser takes longer for a list of objects than all else that is done with it.
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
         options: dict[str, Any] = {

@@ -22,11 +22,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.loaders import Loader
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _model_upload, _progress
+from ansible_collections.llmstack.serving.plugins.module_utils import _model_upload, _progress, _s3
 from s3.faulty_proxy import Asked, proxy
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, stored
 from tools import checkout
@@ -132,6 +133,21 @@ def test_credentials_come_from_a_web_identity(
     assert not result.get("failed"), result["msg"]
     assert stored(memory, bucket)["config.json"] == (model / "config.json").read_bytes()
     assert "token-of-the-service-account" not in str(result)
+
+
+def test_a_description_of_s3_in_aws_data_path_wins_over_that_of_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    description = Loader().load_service_model("s3", "service-2")
+    del description["shapes"]["UploadPartRequest"]["members"]["ChecksumCRC32C"]
+    newer = tmp_path / "data" / "s3" / "9999-12-31"
+    newer.mkdir(parents=True)
+    (newer / "service-2.json").write_text(json.dumps(description))
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path / "data"))
+    connection = dict.fromkeys(_s3.AWS_ARG_SPEC) | {"region": REGION, "validate_certs": True}
+    bucket = _s3.Bucket("models", connection, concurrency=1, attempts=1)
+    assert not bucket.speaks("crc32c")
+    assert bucket.speaks("crc32")
 
 
 def test_everything_goes_through_the_proxy_of_the_environment(
