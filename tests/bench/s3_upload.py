@@ -195,6 +195,7 @@ def make_model(folder: Path, shards: int) -> None:
 @contextlib.contextmanager
 def sink(work: Path) -> Iterator[str]:
     port_file = work / "port"
+    port_file.unlink(missing_ok=True)
     process = subprocess.Popen(
         [sys.executable, str(HERE / "_s3_sink.py"), str(port_file)],
         preexec_fn=functools.partial(die_with, os.getpid()),
