@@ -345,7 +345,8 @@ def of_crds(
     """Whether the CRDs that are there are those of the components.
 
     served: API group -> versions. expected, for each component: name, groups, and any of: versions (that the roles use, by
-    group), release (namespace/release that Helm will look for), version and version_key (annotation or label that says it).
+    group), release (namespace/release that Helm will look for), version and version_key (annotation or label that says it),
+    required_by (what cannot do without it, where nothing here installs it).
     """
     listed = list(crds)
     findings: list[Finding] = []
@@ -361,6 +362,10 @@ def of_crds(
             findings += _together(problems)
         elif mine:
             findings.append(Finding("crds", "crds", PASS, f"The {len(mine)} CRDs of {name} are right.", subject=name))
+        elif component.get("required_by"):
+            message = f"{name} is not installed, and {component['required_by']} needs it"
+            text = "Install it before; no role of this collection does."
+            findings.append(Finding("crd-missing", "crds", FAIL, message, text, subject=name))
         else:
             findings.append(Finding("crds", "crds", PASS, f"{name} has no CRDs here yet.", subject=name))
     return findings

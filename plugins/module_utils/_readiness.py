@@ -127,6 +127,15 @@ def _any(manifest: dict[str, Any]) -> Verdict:
     return READY
 
 
+def _external_secret(manifest: dict[str, Any]) -> Verdict:
+    """Its Secret is what the spec says now: external-secrets v1.3 pkg/controllers/util, GetResourceVersion."""
+    ready = _needs("Ready")(manifest)
+    synced = str((manifest.get("status") or {}).get("syncedResourceVersion"))
+    if ready == READY and not synced.startswith(f"{manifest['metadata'].get('generation', 0)}-"):
+        return progressing("its operator has not seen this generation yet")
+    return ready
+
+
 def _custom_resource_definition(manifest: dict[str, Any]) -> Verdict:
     # k8s.io/apiextensions-apiserver pkg/controller/status/naming_controller.go
     names = condition(manifest, "NamesAccepted")
@@ -384,6 +393,7 @@ _RULES: dict[tuple[str, str], Callable[[dict[str, Any]], Verdict]] = {
     ("cert-manager.io", "Certificate"): _needs("Ready"),
     ("cert-manager.io", "ClusterIssuer"): _needs("Ready"),
     ("cert-manager.io", "Issuer"): _needs("Ready"),
+    ("external-secrets.io", "ExternalSecret"): _external_secret,
     ("gateway.networking.k8s.io", "Gateway"): _needs("Programmed"),
     ("gateway.networking.k8s.io", "GatewayClass"): _needs("Accepted"),
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): _leader_worker_set,

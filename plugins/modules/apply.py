@@ -68,7 +68,7 @@ options:
       - Wait until the objects are usable (or gone).
       - "Usable means: CustomResourceDefinition established; Deployment, StatefulSet and DaemonSet rolled out; Job complete;
         Gateway programmed; GatewayClass accepted; Certificate, Issuer and ClusterIssuer ready; Namespace active; APIService
-        available; InferenceService and LLMInferenceService serving what their spec says now; any other object exists and its
+        available; ExternalSecret synced; InferenceService and LLMInferenceService serving what their spec says now; any other object exists and its
         C(Ready) condition, if it has one, is true."
       - A status of an older generation never counts.
     type: bool

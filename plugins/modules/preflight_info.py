@@ -65,8 +65,8 @@ options:
     description:
       - What CRDs must be like, as entries with C(name), C(groups), C(versions) (that must be served, by group), C(release)
         (C(namespace/name) of the Helm release they belong to), C(except) (names of CRDs of these groups that are another's),
-        C(version_key) (the annotation or label with their version),
-        C(version) and C(keep) (what to do to keep newer ones).
+        C(version_key) (the annotation or label with their version), C(version), C(keep) (what to do to keep newer ones),
+        and C(required_by) (what cannot do without them).
     type: list
     elements: dict
     default: []

@@ -19,7 +19,8 @@ import yaml
 from s3.servers import ACCESS_KEY, SECRET_KEY, versitygw
 from sandbox import go, pki
 from sandbox.kube import Cluster, wait_until
-from tools import model_hub
+from tools import model_hub, sandbox_parts
+from tools.llm_deployments import uploaded
 from tools.playbook import ansible_playbook, changed
 from tools.run_module import run_module
 
@@ -105,7 +106,7 @@ def external_secrets(cluster: Cluster) -> Iterator[None]:
     cluster.request("DELETE", CRD)
 
 
-def test_an_external_secret_is_what_its_operator_knows(
+def test_an_external_secret_fits_its_schema_and_waits_for_its_operator(
     cluster: Cluster, namespace: str, external_secrets: None
 ) -> None:
     external = {
@@ -113,8 +114,11 @@ def test_an_external_secret_is_what_its_operator_knows(
         "access_key": {"key": "models/s3", "property": "access_key", "version": "3"},
         "secret_key": {"key": "models/s3", "property": "secret_key"},
     }
-    assert changed(deploy(namespace, "model_storage", **NOWHERE, model_storage_external_secret=external)) > 0
-    assert changed(deploy(namespace, "model_storage", **NOWHERE, model_storage_external_secret=external)) == 0
+    alone = {**NOWHERE, "model_storage_timeout_seconds": 5}
+    waits = deploy(namespace, "model_storage", **alone, model_storage_external_secret=external)
+    assert waits.returncode != 0
+    assert "ExternalSecret" in waits.stdout
+    assert "has no condition Ready for this generation yet" in waits.stdout
     base = f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets"
     spec = cluster.get(f"{base}/model-storage")["spec"]
     # What the schema does not know would have been dropped, and what it adds is its own default.
@@ -127,10 +131,87 @@ def test_an_external_secret_is_what_its_operator_knows(
     assert references["AWS_ACCESS_KEY_ID"].items() >= external["access_key"].items()  # type: ignore[attr-defined]
     assert references["AWS_SECRET_ACCESS_KEY"].items() >= external["secret_key"].items()  # type: ignore[attr-defined]
     wrong = {**external, "access_key": {"key": "models/s3", "proprety": "access_key"}}
-    refused = deploy(namespace, "model_storage", **NOWHERE, model_storage_external_secret=wrong)
+    refused = deploy(namespace, "model_storage", **alone, model_storage_external_secret=wrong)
     assert refused.returncode != 0
     assert "proprety" in refused.stdout
     assert cluster.get(f"{base}/model-storage")["spec"] == spec
+
+
+@pytest.fixture
+def operator(sandbox: dict[str, Any], real_node: None) -> Iterator[None]:
+    """The External Secrets Operator itself, as its own chart installs it."""
+    sandbox_parts.add("external-secrets")
+    manifest = Path(sandbox["manifests"], "external-secrets.yaml").read_text()
+    objects = {"kubeconfig": sandbox["kubeconfig"], "definitions": [*filter(None, yaml.safe_load_all(manifest))]}
+    done = run_module("llmstack.serving.apply", objects)
+    assert not done["failed"], done["msg"]
+    yield
+    run_module("llmstack.serving.apply", {**objects, "state": "absent"})
+
+
+@pytest.fixture
+def store(cluster: Cluster, sandbox: dict[str, Any], namespace: str, operator: None) -> Iterator[str]:
+    """A ClusterSecretStore of a namespace whose Secrets the operator reads, with an account that may do just that."""
+    vault = f"{namespace}-vault"
+    meta = {"name": "reader", "namespace": vault}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": vault}})
+    keys = {"access": sandbox["s3"]["access_key_id"], "secret": sandbox["s3"]["secret_access_key"]}
+    rules = [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["authorization.k8s.io"], "resources": ["selfsubjectrulesreviews"], "verbs": ["create"]},
+    ]
+    rbac = "rbac.authorization.k8s.io"
+    reader = {
+        "subjects": [{"kind": "ServiceAccount", **meta}],
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "reader"},
+    }
+    account = {"name": "reader", "namespace": vault}
+    authority = {"type": "ConfigMap", "name": "kube-root-ca.crt", "namespace": vault, "key": "ca.crt"}
+    provider = {
+        "remoteNamespace": vault,
+        "server": {"url": "https://kubernetes.default.svc", "caProvider": authority},
+        "auth": {"serviceAccount": account},
+    }
+    kind = {"apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore"}
+    objects = [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {**meta, "name": "models"}, "stringData": keys},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules},
+        {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "metadata": meta, **reader},
+        {**kind, "metadata": {"name": namespace}, "spec": {"provider": {"kubernetes": provider}}},
+    ]
+    stored = {"kubeconfig": sandbox["kubeconfig"], "definitions": objects, "wait_timeout": 120}
+    done = run_module("llmstack.serving.apply", stored)
+    assert not done["failed"], done["msg"]
+    yield namespace
+    run_module("llmstack.serving.apply", {**stored, "state": "absent"})
+    cluster.request("DELETE", f"/api/v1/namespaces/{vault}")
+
+
+def test_pods_read_with_keys_that_the_operator_brings(
+    sandbox: dict[str, Any], cluster: Cluster, namespace: str, store: str
+) -> None:
+    keys = {
+        name: {"key": "models", "property": part} for name, part in (("access_key", "access"), ("secret_key", "secret"))
+    }
+    external = {"store": store, **keys}
+    with uploaded(sandbox) as uri:
+        there = {**NOWHERE, "model_storage_external_secret": external}
+        done = deploy(namespace, "model_storage", **there)
+        assert changed(done) > 0
+        assert changed(deploy(namespace, "model_storage", **there)) == 0
+        assert sandbox["s3"]["secret_access_key"] not in done.stdout
+        secret = cluster.get(f"/api/v1/namespaces/{namespace}/secrets/model-storage")
+        assert set(secret["data"]) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+        asked = {"kubeconfig": sandbox["kubeconfig"], "namespace": namespace, "service_account": "model-reader"}
+        readable = run_module("llmstack.serving.storage_check", {**asked, "uri": f"{uri}/"})
+        assert readable["readable"], readable
+    # A key that the store does not have is the operator's to report, in the role's words.
+    missing = {**external, "access_key": {"key": "models", "property": "no-such"}}
+    there |= {"model_storage_external_secret": missing, "model_storage_timeout_seconds": 20}
+    failed = deploy(namespace, "model_storage", **there)
+    assert failed.returncode != 0
+    assert "no-such" in failed.stdout
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 
-from . import envoy_gateway, go, knative, lifecycle
+from . import envoy_gateway, external_secrets, go, knative, lifecycle
 from .binaries import ON_DEMAND
 from .errors import SandboxError
 from .layout import Layout
@@ -101,7 +101,7 @@ def _kubectl(layout: Layout, options: argparse.Namespace) -> None:
     os.execve(command, ["kubectl", *options.arguments], {**os.environ, "KUBECONFIG": kubeconfig})
 
 
-_PARTS = {"envoy-gateway": envoy_gateway.add, "knative": knative.add}
+_PARTS = {"envoy-gateway": envoy_gateway.add, "external-secrets": external_secrets.add, "knative": knative.add}
 _COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "logs": _logs, "add": _add, "kubectl": _kubectl}
 
 if __name__ == "__main__":

@@ -124,5 +124,11 @@ KNATIVE = (
     Binary("net-gateway-api", "knative", "sandbox.invalid/knative/net-gateway-api", 10),
 )
 ENVOY_GATEWAY = (Binary("envoy-gateway", "envoy-gateway", "github.com/envoyproxy/gateway/cmd/envoy-gateway", 240),)
+EXTERNAL_SECRETS = (
+    Binary("external-secrets", "external-secrets-operator", "github.com/external-secrets/external-secrets", 200),
+)
 
-ALL = {binary.name: binary for binary in (*CONTROL_PLANE, *IN_PODS, *ON_DEMAND, *KNATIVE, *ENVOY_GATEWAY)}
+ALL = {
+    binary.name: binary
+    for binary in (*CONTROL_PLANE, *IN_PODS, *ON_DEMAND, *KNATIVE, *ENVOY_GATEWAY, *EXTERNAL_SECRETS)
+}

@@ -304,7 +304,7 @@ def push_chart(
     path = component["charts"][named[1]].partition("://")[2].partition("/")[2].rpartition("/")[0]
     repository = path if source.parent != CHARTS else path.removesuffix("/charts")
     package = package_chart(helm, source, component["version"], work, app_version)
-    _helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
+    run_helm(helm, work, "push", str(package), f"oci://{address}/{repository}", "--plain-http")
 
 
 def _stand_in(name: str, crds: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
@@ -326,18 +326,20 @@ def package_chart(
         path.chmod(0o755 if path.is_dir() else 0o644)
     packages = work / f"{source.name}-package"
     versions = ("--version", version, "--app-version", app_version or version)
-    _helm(helm, work, "package", str(folder), *versions, "-d", str(packages))
+    run_helm(helm, work, "package", str(folder), *versions, "-d", str(packages))
     [package] = packages.glob("*.tgz")
     return package
 
 
-def _helm(helm: str, work: pathlib.Path, *arguments: str) -> None:
+def run_helm(helm: str, work: pathlib.Path, *arguments: str) -> str:
+    """What helm prints. Raises SandboxError with what it says if it fails."""
     environment = {f"HELM_{name}_HOME": str(work / "helm") for name in ("CACHE", "CONFIG", "DATA")}
     result = subprocess.run(
         [helm, *arguments], env={**environment, "HOME": str(work)}, capture_output=True, text=True, check=False
     )
     if result.returncode:
         raise SandboxError(f"helm {arguments[0]} failed: {result.stderr.strip()}")
+    return result.stdout
 
 
 def _write_manifests(directory: pathlib.Path) -> None:

@@ -284,6 +284,13 @@ GATEWAY: dict[str, Any] = {
     "version_key": "gateway.networking.k8s.io/bundle-version",
     "keep": "set gateway_install_crds=false",
 }
+EXTERNAL_SECRETS: dict[str, Any] = {
+    "name": "The External Secrets Operator",
+    "groups": ["external-secrets.io"],
+    "versions": {"external-secrets.io": ["v1"]},
+    "required_by": "model_storage_external_secret",
+}
+STORES = meta("secretstores.external-secrets.io")
 SERVED = {"serving.kserve.io": ["v1beta1", "v1alpha1"]}
 OURS = meta("inferenceservices.serving.kserve.io", release="kserve/kserve-crd")
 
@@ -309,6 +316,9 @@ def bundle(version: str) -> dict[str, Any]:
         ([bundle("v1.6.0")], {}, GATEWAY, [("crds", PASS)]),
         ([bundle("v1.5.1")], {}, GATEWAY, [("crds", PASS)]),
         ([bundle("v1.7.0")], {}, GATEWAY, [("crd-version", FAIL)]),
+        ([], {}, EXTERNAL_SECRETS, [("crd-missing", FAIL)]),
+        ([STORES], {"external-secrets.io": ["v1", "v1beta1"]}, EXTERNAL_SECRETS, [("crds", PASS)]),
+        ([STORES], {"external-secrets.io": ["v1beta1"]}, EXTERNAL_SECRETS, [("crd-served", FAIL)]),
     ],
 )
 def test_crds_must_be_those_of_the_component(

@@ -188,6 +188,18 @@ def test_condition_must_be_true_for_this_generation(api_version: str, kind: str,
     assert told.reason == f"{name} is False (Pending): waiting for the address"
 
 
+def test_an_external_secret_is_synced_for_this_generation() -> None:
+    def verdict(synced: str = "2-5a1f", **status: Any) -> Any:
+        full = {"conditions": [condition("Ready")], "syncedResourceVersion": synced}
+        return judge(thing("external-secrets.io/v1", "ExternalSecret", {}, {**full, **status}))
+
+    assert verdict() == READY
+    assert verdict("1-5a1f").reason == "its operator has not seen this generation yet"
+    assert verdict(conditions=[]).reason == "has no condition Ready for this generation yet"
+    told = condition("Ready", "False", reason="SecretSyncedError", message="key models/s3 does not exist")
+    assert verdict(conditions=[told]).reason == "Ready is False (SecretSyncedError): key models/s3 does not exist"
+
+
 def test_namespace_and_claims() -> None:
     assert judge(thing("v1", "Namespace", {}, {"phase": "Active"})) == READY
     assert judge(thing("v1", "Namespace")).state == "progressing"
