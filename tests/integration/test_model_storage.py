@@ -141,8 +141,10 @@ def test_an_external_secret_fits_its_schema_and_waits_for_its_operator(
 def operator(sandbox: dict[str, Any], real_node: None) -> Iterator[None]:
     """The External Secrets Operator itself, as its own chart installs it."""
     sandbox_parts.add("external-secrets")
-    manifest = Path(sandbox["manifests"], "external-secrets.yaml").read_text()
-    objects = {"kubeconfig": sandbox["kubeconfig"], "definitions": [*filter(None, yaml.safe_load_all(manifest))]}
+    # By reference: the manifest is longer than a command may be.
+    manifest = f"lookup('ansible.builtin.file', '{sandbox['manifests']}/external-secrets.yaml')"
+    documents = f"{{{{ {manifest} | from_yaml_all | select | list }}}}"
+    objects = {"kubeconfig": sandbox["kubeconfig"], "definitions": documents}
     done = run_module("llmstack.serving.apply", objects)
     assert not done["failed"], done["msg"]
     yield
