@@ -213,7 +213,7 @@ def test_pods_read_with_keys_that_the_operator_brings(
     there |= {"model_storage_external_secret": missing, "model_storage_timeout_seconds": 20}
     failed = deploy(namespace, "model_storage", **there)
     assert failed.returncode != 0
-    assert "no-such" in failed.stdout
+    assert "Ready is False (SecretSyncedError)" in failed.stdout
 
 
 @pytest.fixture
