@@ -40,6 +40,7 @@ _FUSED_SAMPLER_SINCE = (0, 24)
 # "CUDA graph memory profiling is enabled (default since v0.21.0)": 0.07 to 0.83 GiB in public logs without
 # speculative decoding.
 _GRAPHS_PROFILED_SINCE = (0, 21)
+# vLLM 0.26 took 0.98 GiB for its 102 graphs of a Llama-3.1-8B on an H100: under 1 % of that cache more.
 _GRAPHS_BYTES = int(0.6 * GIB)
 _OTHER_BYTES = int(0.15 * GIB)
 # What CUDA itself takes of a GPU: 527 MiB of 79.18 GiB were used as soon as a process had opened an idle H100 (driver
