@@ -43,9 +43,11 @@ _GRAPHS_PROFILED_SINCE = (0, 21)
 # vLLM 0.26 took 0.98 GiB for its 102 graphs of a Llama-3.1-8B on an H100: under 1 % of that cache more.
 _GRAPHS_BYTES = int(0.6 * GIB)
 _OTHER_BYTES = int(0.15 * GIB)
-# What CUDA itself takes of a GPU: 527 MiB of 79.18 GiB were used as soon as a process had opened an idle H100 (driver
-# 580.159.04, PyTorch 2.11). vLLM does not start with more than is free then (vllm/v1/worker/utils.py, request_memory).
-_MOST_UTILIZATION = 0.993
+# What CUDA itself takes: 527 MiB were used as soon as a process had opened an idle H100 (driver 580.159.04, PyTorch 2.11),
+# and vLLM does not start with more than is free then (vllm/v1/worker/utils.py, request_memory). Of smaller GPUs it is
+# taken to be as large a part, which is too little rather than too much.
+_CONTEXT_BYTES = 527 * 1024**2
+_CONTEXT_PART = _CONTEXT_BYTES / (79.18 * GIB)
 # NCCL and custom all-reduce buffers.
 _OTHER_PARALLEL_BYTES = int(0.6 * GIB)
 _LEAST_ACTIVATION_BYTES = int(0.4 * GIB)
@@ -361,7 +363,8 @@ def _impossible(model: Model, settings: Settings, gpu: _gpu_types.Gpu, length: i
                 "vLLM refuses it unless VLLM_ALLOW_LONG_MAX_MODEL_LEN=1.",
             )
         )
-    if settings.gpu_memory_utilization > _MOST_UTILIZATION:
+    context = min(_CONTEXT_BYTES, _CONTEXT_PART * gpu.memory_bytes)
+    if settings.gpu_memory_utilization * gpu.memory_bytes > gpu.memory_bytes - context:
         found.append(
             problem(
                 "utilization",

@@ -285,7 +285,7 @@ GATEWAY: dict[str, Any] = {
     "keep": "set gateway_install_crds=false",
 }
 EXTERNAL_SECRETS: dict[str, Any] = {
-    "name": "The External Secrets Operator",
+    "name": "External Secrets Operator",
     "groups": ["external-secrets.io"],
     "versions": {"external-secrets.io": ["v1"]},
     "required_by": "model_storage_external_secret",
