@@ -459,7 +459,7 @@ def test_the_smoke_test_runs_in_a_restricted_namespace_and_cleans_up(
     result = smoke(gpu_check, namespace)
     found = {name: status for name, status in statuses(result).items() if name.startswith("smoke-")}
     assert set(found.values()) == {"pass"}
-    assert len(found) == 10
+    assert len(found) == 9
     assert not result["changed"]
     assert pods(cluster, namespace) == []
     writes = [
