@@ -49,8 +49,10 @@ _WHOLE = ("stop", "length", "tool_calls")
 _MARKERS = re.compile(
     r"<\|(?:im_start|im_end|eot_id|start_header_id|end|user|assistant)\|>|\[/?INST\]|<(?:start|end)_of_turn>|</?s>"
 )
-# A pod of which Prometheus has heard nothing for this long is not monitored; scrapes are half a minute apart.
-SCRAPE_PATIENCE_SECONDS = 120
+# A pod of which Prometheus has heard nothing for this long is not monitored. A PodMonitor of a new Prometheus can take three
+# minutes: its reloader looks that often (prometheus-operator cmd/prometheus-config-reloader, defaultWatchInterval), where it
+# misses the change of the file. Scrapes are half a minute apart.
+SCRAPE_PATIENCE_SECONDS = 300
 
 
 @dataclass(frozen=True)

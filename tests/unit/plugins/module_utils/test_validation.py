@@ -382,6 +382,10 @@ ABSENT: dict[str, tuple[str, Facts]] = {
     "no /tokenize": ("tokenizer", {"tokens": None}),
     "no metrics may be read": ("metrics", {"pages": None}),
     "a fixed number of replicas": ("autoscaling", {"scalers": [], "resource": {"spec": {"predictor": {}}}}),
+    "Prometheus need not know a pod after four minutes": (
+        "monitoring",
+        {"scraped": [], "pods": {"chat-predictor-1": "2026-11-27T11:56:00Z"}},
+    ),
     "no load test was made": ("load_test", {"load_test": None, "why_not": "Check mode sends no load."}),
     "nothing to drain": ("drain", {"pods": []}),
     "no components": ("components", {"workloads": []}),
