@@ -129,6 +129,9 @@ class Clients:
         path.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
         return [sys.executable, "-m", module, str(path)]
 
+    def floor(self, *send_buffer_bytes: str) -> list[str]:
+        return [sys.executable, "-c", FLOOR, self._endpoint.rpartition(":")[2], str(self._model), *send_buffer_bytes]
+
     def ours(self, **options: Any) -> list[str]:
         shutil.rmtree(self._work / "state", ignore_errors=True)
         there = {"src": str(self._model), "bucket": "models", "prefix": self._prefix(), "endpoint_url": self._endpoint}
@@ -223,13 +226,11 @@ def unpack_ansible_collections(work: Path) -> None:
 def against_the_sink(work: Path, model: Path) -> None:
     with sink(work) as endpoint:
         clients = Clients(work, endpoint, model)
-        flooring = [sys.executable, "-c", FLOOR, endpoint.rpartition(":")[2], str(model)]
-        # What the module does as well, to a server that is near.
-        short_queues = [*flooring, str(_part_sender._NEAR_BUFFER_BYTES)]
         found = in_turns(
             {
-                "floor": lambda: flooring,
-                "short": lambda: short_queues,
+                "floor": clients.floor,
+                # What the module does as well, to a server that is near.
+                "short": lambda: clients.floor(str(_part_sender._NEAR_BUFFER_BYTES)),
                 "start": lambda: [sys.executable, "-c", f"import {MODULE}"],
                 "checksum": clients.ours_with_checksum,
                 "sha256": clients.ours,
@@ -326,8 +327,7 @@ def no_op(work: Path) -> None:
 def from_memory(work: Path, model: Path) -> None:
     with sink(work) as endpoint:
         clients = Clients(work, endpoint, model)
-        flooring = [sys.executable, "-c", FLOOR, endpoint.rpartition(":")[2], str(model)]
-        found = in_turns({"floor": lambda: flooring, "checksum": clients.ours_with_checksum}, clients.environment)
+        found = in_turns({"floor": clients.floor, "checksum": clients.ours_with_checksum}, clients.environment)
         floor, fast = found["floor"][0], found["checksum"][0]
         show("4.3 GB of a memory file system to a sink: digest checksum", fast, "s", "floor", fast / floor)
 

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import tempfile
 
 from . import go
 from .binaries import ALL, ENVOY_GATEWAY
-from .images import LOADER_DIRECTORY, VERSIONS, Workshop, add_libraries, envoy_binary, push_chart
+from .images import LOADER_DIRECTORY, VERSIONS, Workshop, add_libraries, envoy_binary, push_chart, writable_copy
 from .layout import Layout, cache_directory
 from .oci import Image, LayerWriter, Registry
 
@@ -56,10 +55,7 @@ def proxy(workshop: Workshop) -> Image:
 
 def with_values(source: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
     """The chart with what upstream's Makefile fills into its values."""
-    folder = work / "filled" / source.name
-    # Module folders are read-only.
-    shutil.copytree(source, folder, copy_function=shutil.copyfile)
-    folder.chmod(0o755)
+    folder = writable_copy(source, work / "filled" / source.name)
     text = (folder / "values.tmpl.yaml").read_text()
     for name, value in {"GatewayImage": TABLE["images"][COMPONENT], "GatewayImagePullPolicy": "IfNotPresent"}.items():
         text = text.replace(f"${{{name}}}", value)

@@ -9,14 +9,13 @@ It is of the last release that Go's proxies can build: since 0.17 its parts are 
 from __future__ import annotations
 
 import pathlib
-import shutil
 import tempfile
 
 import yaml
 
 from . import go
 from .binaries import ALL, EXTERNAL_SECRETS, module_version
-from .images import Workshop, run_helm
+from .images import Workshop, run_helm, writable_copy
 from .layout import Layout, cache_directory
 from .oci import Registry
 
@@ -57,10 +56,7 @@ def manifest(source: pathlib.Path, helm: str, work: pathlib.Path) -> str:
 
 def without_dependencies(source: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
     """The chart without the one that it could bring along: helm wants to see it even where it is switched off."""
-    folder = work / source.name
-    # Module folders are read-only.
-    shutil.copytree(source, folder, copy_function=shutil.copyfile)
-    folder.chmod(0o755)
+    folder = writable_copy(source, work / source.name)
     (folder / "Chart.lock").unlink()
     described = yaml.safe_load((folder / "Chart.yaml").read_text())
     del described["dependencies"]

@@ -315,15 +315,19 @@ def _stand_in(name: str, crds: pathlib.Path, work: pathlib.Path) -> pathlib.Path
     return folder
 
 
+def writable_copy(source: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """A chart's folder out of a module: there it is read-only, and helm writes beside what it packages."""
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return folder
+
+
 def package_chart(
     helm: str, source: pathlib.Path, version: str, work: pathlib.Path, app_version: str | None = None
 ) -> pathlib.Path:
     """A release's chart from its source folder, where version and appVersion are still placeholders."""
-    folder = work / source.name
-    # Module folders are read-only and helm writes beside what it packages.
-    shutil.copytree(source, folder, copy_function=shutil.copyfile)
-    for path in [folder, *folder.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    folder = writable_copy(source, work / source.name)
     packages = work / f"{source.name}-package"
     versions = ("--version", version, "--app-version", app_version or version)
     run_helm(helm, work, "package", str(folder), *versions, "-d", str(packages))
