@@ -104,11 +104,19 @@ def test_a_release_of_another_name_is_none(run: Run, api: Any) -> None:
     assert run(name="istio-base")["revision"] == 0
 
 
-# Nothing, no gzip, no base64, and JSON without a chart.
 NO_CHART = base64.b64encode(base64.b64encode(gzip.compress(b'{"info": {"status": "deployed"}}'))).decode()
 
 
-@pytest.mark.parametrize("release", ["", "bm8gZ3ppcA==", "!", NO_CHART])
+# With ids, because gzip writes the time into what it packs, and all processes of xdist have to find the same tests.
+@pytest.mark.parametrize(
+    "release",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("bm8gZ3ppcA==", id="no gzip"),
+        pytest.param("!", id="no base64"),
+        pytest.param(NO_CHART, id="no chart"),
+    ],
+)
 def test_a_broken_record_is_a_sentence(run: Run, api: Any, release: str) -> None:
     record(api, 1)
     path = "/api/v1/namespaces/istio-system/secrets/sh.helm.release.v1.istiod.v1"
