@@ -12,10 +12,11 @@ import contextlib
 import dataclasses
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,8 @@ class Asked:
     method: str
     path: str
     length_bytes: int
+    # Names in lower case.
+    headers: Mapping[str, str]
 
 
 # What is to be done to a request, if anything, and by which chance.
@@ -51,19 +54,20 @@ def seeded(seed: int, share: float, kinds: tuple[str, ...] = KINDS) -> Choice:
 
 
 class Proxy:
-    """Listens on loopback; `choose` says for each request how it is broken, if at all."""
+    """Listens on loopback, with TLS if it is given; `choose` says for each request how it is broken, if at all."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
         target = urlsplit(upstream)
         assert target.hostname and target.port
         self._upstream = (target.hostname, target.port)
+        self._tls = tls
         self.choose: Choice = lambda asked: (None, random.Random(0))
         # Kinds of faults of a test's own: status and body to answer.
         self.answers: dict[str, tuple[int, str]] = {}
         self.broken: list[str] = []
         self.asked: list[Asked] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -75,18 +79,26 @@ class Proxy:
                 connection, _address = self._listener.accept()
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError, ValueError):
-            client.settimeout(60)
-            stream = client.makefile("rb")
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError, ValueError):
+            connection.settimeout(60)
+            if self._tls is None:
+                self._serve_one(connection)
+            else:
+                with self._tls.wrap_socket(connection, server_side=True) as secured:
+                    self._serve_one(secured)
+
+    def _serve_one(self, client: socket.socket) -> None:
+        with client.makefile("rb") as stream:
             head = b"".join(_until_blank(stream.readline))
             if not head:
                 return
             lines = head.decode("latin-1").split("\r\n")
             method, path, _version = lines[0].split(" ", 2)
-            fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
-            length = int({name.lower(): value for name, value in fields.items()}.get("content-length", "0"))
-            asked = Asked(method, path, length)
+            fields = (line.split(": ", 1) for line in lines[1:] if ": " in line)
+            headers = {name.lower(): value for name, value in fields}
+            length = int(headers.get("content-length", "0"))
+            asked = Asked(method, path, length, headers)
             kind, chance = self.choose(asked)
             self.asked.append(asked)
             if kind:
@@ -152,8 +164,8 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(upstream: str) -> Iterator[Proxy]:
-    running = Proxy(upstream)
+def proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
+    running = Proxy(upstream, tls)
     try:
         yield running
     finally:

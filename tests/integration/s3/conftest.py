@@ -17,6 +17,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _retry, _s3, _upload_memory
 from ansible_collections.llmstack.serving.plugins.modules import s3_model_upload
+from s3.faulty_proxy import Proxy, proxy
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, moto, versitygw
 
 Upload = Callable[..., dict[str, Any]]
@@ -33,6 +34,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with moto(tmp_path_factory.mktemp("moto")) as server:
         yield server
+
+
+@pytest.fixture
+def watched(gateway: Server) -> Iterator[Proxy]:
+    """The server behind a proxy that keeps what it was asked."""
+    with proxy(gateway.url) as running:
+        yield running
 
 
 @pytest.fixture(params=["gateway", pytest.param("memory", marks=pytest.mark.long)])
