@@ -282,7 +282,7 @@ bytes_sent:
   type: int
   sample: 4976698672
 bytes_skipped:
-  description: Bytes of files that were there already.
+  description: Bytes that were there already, of whole files and of what an interrupted run has sent.
   returned: success
   type: int
   sample: 654

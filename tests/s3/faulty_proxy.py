@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,11 +27,12 @@ _CHUNK_BYTES = 64 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A request as it came in."""
+    """A request as it came in; the names of headers are in lower case."""
 
     method: str
     path: str
     length_bytes: int
+    headers: Mapping[str, str]
 
 
 # What is to be done to a request, if anything, and by which chance.
@@ -85,8 +86,9 @@ class Proxy:
             lines = head.decode("latin-1").split("\r\n")
             method, path, _version = lines[0].split(" ", 2)
             fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
-            length = int({name.lower(): value for name, value in fields.items()}.get("content-length", "0"))
-            asked = Asked(method, path, length)
+            headers = {name.lower(): value for name, value in fields.items()}
+            length = int(headers.get("content-length", "0"))
+            asked = Asked(method, path, length, headers)
             kind, chance = self.choose(asked)
             self.asked.append(asked)
             if kind:

@@ -325,6 +325,28 @@ def test_diff_lists_files_before_and_after(server: Server, model: Path, upload: 
     assert diff["before"]["files"]["empty.txt"] == diff["after"]["files"]["empty.txt"]
 
 
+def test_diff_names_what_changes_beside_the_files(gateway: Server, bucket: str, model: Path, upload: Upload) -> None:
+    new = upload(check=True, src=str(model), endpoint_url=gateway.url, revision="main")
+    assert new["diff"]["after"]["bucket"] == bucket
+    upload(src=str(model), endpoint_url=gateway.url, revision="main")
+    changed = upload(check=True, src=str(model), endpoint_url=gateway.url, revision="v2", tags={"team": "serving"})
+    assert changed["changed"] is True
+    before, after = changed["diff"]["before"], changed["diff"]["after"]
+    assert before["files"] == after["files"]
+    assert (before["source"]["revision"], after["source"]["revision"]) == ("main", "v2")
+    assert after["tags"] == {"team": "serving"}
+
+
+def test_absent_with_delete_removes_place_holders_of_folders_too(
+    gateway: Server, bucket: str, model: Path, upload: Upload
+) -> None:
+    upload(src=str(model), endpoint_url=gateway.url)
+    gateway.client().put_object(Bucket=bucket, Key="llama/empty folder/", Body=b"")
+    assert upload(src=str(model), endpoint_url=gateway.url)["warnings"] == []
+    upload(endpoint_url=gateway.url, state="absent", delete=True)
+    assert stored(gateway, bucket) == {}
+
+
 def test_a_thousand_small_files_arrive(gateway: Server, bucket: str, tmp_path: Path, upload: Upload) -> None:
     folder = tmp_path / "many"
     for number in range(1001):
