@@ -249,7 +249,8 @@ class ModelUpload:
             found = {file.path: self._digests[file.path]["sha256"] for file in files}
             if wrong := _model_files.mismatches(self._request.expected_sha256, found):
                 raise UploadError(f"The model is not the expected one, nothing was sent: {_names(wrong, '; ')}.")
-        self._request.verify([file.path for file in files])
+        with self._reported(lambda seconds: f"comparing the files with their signature for {seconds:.0f} s"):
+            self._request.verify([file.path for file in files])
 
     def _listed(self, place_holders: bool = False) -> dict[str, Remote] | None:
         """Path -> object under the prefix; None without the bucket."""

@@ -134,13 +134,16 @@ class Proxy:
                     time.sleep(chance.uniform(0, 0.002))
                 server.sendall(chunk)
                 passed += len(chunk)
-            if kind == "reset":
-                # SO_LINGER with 0 seconds: close() sends RST.
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                return
-            if kind == "drop":
-                return
-            answer = b"".join(iter(lambda: server.recv(_CHUNK_BYTES), b""))
+            answer = b""
+            if stop_at == length:
+                # Also for whoever will not hear it: a request that is whole is done, and before the next one comes.
+                answer = b"".join(iter(lambda: server.recv(_CHUNK_BYTES), b""))
+        if kind == "reset":
+            # SO_LINGER with 0 seconds: close() sends RST.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+        if kind == "drop":
+            return
         if kind == "lost answer":
             return
         if kind == "error in 200":
