@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _model_signature, _source_files
 from ansible_collections.llmstack.serving.plugins.module_utils._source_files import SourceError
+from tools import sigstore_instance
 
 NO_ONE = dict.fromkeys(("path", "public_key", "certificate_chain", "identity", "identity_provider", "trust_config"))
 Sign = Callable[..., dict[str, Any]]
@@ -129,3 +134,57 @@ def test_the_signature_of_one_file_says_nothing_of_a_directory(published: Path, 
     signature = sign(published / "w.bin", published / "model.sig")
     with pytest.raises(SourceError, match="does not hold"):
         verify(published, signature)
+
+
+WHO = {"identity": "release@example.com", "identity_provider": "https://accounts.example.com"}
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: Any, **_others: Any) -> None:
+        raise AssertionError("the network is asked")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def instance(published: Path, sign: Sign, tmp_path: Path) -> sigstore_instance.Instance:
+    """A Sigstore instance by which WHO signed the published model, and that is trusted in trust.json."""
+    sign(published, published / "model.sig")
+    envelope = json.loads((published / "model.sig").read_text())["dsseEnvelope"]
+    made = sigstore_instance.Instance()
+    bundle = made.signed(base64.b64decode(envelope["payload"]), WHO["identity"], WHO["identity_provider"])
+    (published / "model.sig").write_text(json.dumps(bundle))
+    (tmp_path / "trust.json").write_text(json.dumps(made.trust()))
+    return made
+
+
+@pytest.mark.usefixtures("offline", "instance")
+def test_a_signature_by_an_identity_is_accepted_without_asking_the_network(published: Path, tmp_path: Path) -> None:
+    verify(published, {**NO_ONE, **WHO, "trust_config": str(tmp_path / "trust.json")})
+
+
+@pytest.mark.usefixtures("offline", "instance")
+@pytest.mark.parametrize("other", [{"identity": "mallory@example.com"}, {"identity_provider": "https://example.org"}])
+def test_a_signature_by_another_identity_is_refused(published: Path, tmp_path: Path, other: dict[str, str]) -> None:
+    with pytest.raises(SourceError, match=r"does not hold .*(SANs do not match|OIDCIssuer does not match)"):
+        verify(published, {**NO_ONE, **WHO, **other, "trust_config": str(tmp_path / "trust.json")})
+
+
+@pytest.mark.usefixtures("offline", "instance")
+def test_a_model_that_changed_since_an_identity_signed_it_is_refused(published: Path, tmp_path: Path) -> None:
+    (published / "w.bin").write_text("others")
+    with pytest.raises(SourceError, match=r"does not hold .*Hash mismatch for 'w\.bin'"):
+        verify(published, {**NO_ONE, **WHO, "trust_config": str(tmp_path / "trust.json")})
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("part", ["authority", "certificate_log", "signature_log"])
+def test_a_signature_that_a_part_of_the_trusted_instance_did_not_make_is_refused(
+    published: Path, instance: sigstore_instance.Instance, tmp_path: Path, part: str
+) -> None:
+    stranger = dataclasses.replace(instance, **{part: getattr(sigstore_instance.Instance(), part)})
+    (tmp_path / "trust.json").write_text(json.dumps(stranger.trust()))
+    with pytest.raises(SourceError, match="does not hold"):
+        verify(published, {**NO_ONE, **WHO, "trust_config": str(tmp_path / "trust.json")})
