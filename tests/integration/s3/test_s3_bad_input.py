@@ -68,6 +68,12 @@ def test_a_file_that_may_not_be_read(
     assert nothing_there(gateway, bucket)
 
 
+def test_a_file_of_checksums_that_is_not_there(gateway: Server, bucket: str, model: Path, upload: Upload) -> None:
+    result = upload(src=str(model), endpoint_url=gateway.url, expected_sha256="/no/such/SHA256SUMS")
+    assert result["msg"] == "expected_sha256: /no/such/SHA256SUMS does not exist on this machine."
+    assert nothing_there(gateway, bucket)
+
+
 def test_a_link_to_nothing(gateway: Server, bucket: str, model: Path, upload: Upload) -> None:
     (model / "gone.safetensors").symlink_to("../blobs/none")
     refused(upload(src=str(model), endpoint_url=gateway.url), "gone.safetensors disappeared, or is a link to nothing")

@@ -300,6 +300,15 @@ def test_a_file_of_sha256sums_lets_only_that_model_pass(
     assert stored(server, bucket, "other/") == {}
 
 
+def test_the_file_of_sha256sums_may_lie_in_the_home_directory(
+    gateway: Server, model: Path, upload: Upload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "SHA256SUMS").write_text("".join(f"{digest}  {path}\n" for path, digest in sums(model).items()))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = upload(src=str(model), endpoint_url=gateway.url, expected_sha256="~/SHA256SUMS")
+    assert result["changed"] is True, result
+
+
 def test_a_dictionary_of_digests_may_list_what_is_not_selected(server: Server, model: Path, upload: Upload) -> None:
     wanted = {"config.json": sums(model)["config.json"].upper(), "model.safetensors": "0" * 64}
     done = upload(src=str(model), endpoint_url=server.url, include=["config.json"], expected_sha256=wanted)
