@@ -44,12 +44,16 @@ def size_bytes(text: str | int) -> int:
 def belongs(path: str, include: Sequence[str], exclude: Sequence[str], manifest: str) -> bool:
     """Whether the file at this path (relative, with slashes) is a part of the model.
 
+    Of a path that ends in a slash, a folder's: whether a file in it, whatever its name, can be.
     Patterns are those of huggingface_hub's allow_patterns: a shell pattern over the whole path in which C(*) also
     matches slashes; a pattern that ends in a slash is a folder.
     """
     *folders, name = path.split("/")
     if path == manifest or name.endswith(_IGNORED_SUFFIXES) or _IGNORED_FOLDERS.intersection(folders):
         return False
+    if not name:
+        # Only such patterns match every longer path too.
+        return not _matches(path, [pattern for pattern in exclude if pattern.endswith(("/", "*"))])
     return (not include or _matches(path, include)) and not _matches(path, exclude)
 
 

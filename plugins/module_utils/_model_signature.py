@@ -10,8 +10,6 @@ https://github.com/sigstore/model-transparency/blob/main/docs/model_signing_form
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +31,9 @@ def verify(src: str, paths: Sequence[str], signature: Mapping[str, Any]) -> None
     except ImportError as error:
         raise LibraryMissing from error
     root = Path(src)
-    bundle = Path(signature["path"] or root / "model.sig")
+    bundle = Path(signature["path"] or (root.parent if root.is_file() else root) / "model.sig")
     try:
-        content = bundle.read_bytes()
+        bundle.open("rb").close()
     except OSError as error:
         raise SourceError(f"The signature {bundle} cannot be read ({error.strerror}), nothing was sent.") from error
     try:
@@ -51,15 +49,19 @@ def verify(src: str, paths: Sequence[str], signature: Mapping[str, Any]) -> None
         raise SourceError(
             f"The signature {bundle} does not hold for {src}, nothing was sent: {_reason(error)}."
         ) from error
-    signed = signed_paths(content)
+    # A model that is one file has no name in its signature.
+    signed = {root.name if path == "." else path for path in config.signed}
     unsigned = [path for path in paths if path not in signed and (root / path) != bundle]
     if unsigned:
-        raise SourceError(f"The signature {bundle} does not cover {', '.join(unsigned[:5])}, nothing was sent.")
+        raise SourceError(
+            f"The signature {bundle} does not cover {', '.join(unsigned[:5])}, nothing was sent: "
+            "sign or exclude what is not covered."
+        )
 
 
 def _config(verifying: Any, signature: Mapping[str, Any]) -> Any:
     """The library's verifier of the one who must have signed. Raises whatever the library raises."""
-    config = verifying.Config()
+    config = _following_links(verifying)
     if signature["public_key"]:
         return config.use_elliptic_key_verifier(public_key=signature["public_key"])
     if signature["certificate_chain"]:
@@ -70,11 +72,24 @@ def _config(verifying: Any, signature: Mapping[str, Any]) -> Any:
     )
 
 
+def _following_links(verifying: Any) -> Any:
+    """A configuration that reads links like the files they lead to; its `signed` are the paths of a verified bundle.
+
+    The library refuses links unless it is told otherwise, even if the signer told it so (model-signing 1.1).
+    """
+
+    class Config(verifying.Config):
+        # Where the library does not call the method below, nothing is signed.
+        signed: frozenset[str] = frozenset()
+
+        def _guess_hashing_config(self, source_manifest: Any) -> None:
+            super()._guess_hashing_config(source_manifest)
+            # It hashes signed files only: none of them may be left out, as .gitattributes would be.
+            self._hashing_config.set_allow_symlinks(True).set_ignored_paths(paths=(), ignore_git_paths=False)
+            self.signed = frozenset(item.identifier for item in source_manifest.resource_descriptors())
+
+    return Config()
+
+
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
-def signed_paths(bundle: bytes) -> set[str]:
-    """The paths that a (verified) bundle covers."""
-    statement = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
-    return {resource["name"] for resource in statement["predicate"]["resources"]}

@@ -88,6 +88,8 @@ class Outcome:
     bytes_sent: int = 0
     bytes_skipped: int = 0
     seconds: float = 0.0
+    # What else changes: name -> (before, after).
+    settings: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
 
     def files(self) -> list[dict[str, Any]]:
         """path, size, sha256 (None if not known) and action of every file, sorted by path."""
@@ -101,7 +103,7 @@ class Outcome:
         for path, action in self.actions.items():
             if action != "delete":
                 after[path] = _shown(self.sizes[path], self._sha256(path))
-        return _upload_plan.diff(self.before, after)
+        return _upload_plan.diff(self.before, after, self.settings)
 
     def manifest_sha256(self) -> str | None:
         return None if self.manifest is None else hashlib.sha256(self.manifest).hexdigest()
@@ -134,6 +136,8 @@ class ModelUpload:
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
         self._digests: dict[str, dict[str, str]] = {}
+        # Whether some objects were to be compared with a checksum that the server does not keep.
+        self._unproven = False
         self._files_done = 0
         self._bytes_sent = 0
         self._bytes_resumed = 0
@@ -156,6 +160,7 @@ class ModelUpload:
         to_delete = [path for path, action in outcome.actions.items() if action == "delete"]
         to_tag = self._to_tag(files, to_send, published)
         outcome.changed = outcome.changed or bool(to_tag)
+        outcome.settings = self._settings(listed is not None, published, to_tag)
         if request.check_mode:
             if not to_send:
                 outcome.manifest = self._manifest(files)
@@ -175,9 +180,9 @@ class ModelUpload:
                     self._agree_on_algorithm()
                     if to_send or to_delete:
                         self._change(files, to_send, to_delete, withdraw=published is not None)
-                    self._in_parallel(self._tagging(path) for path in to_tag)
-                    manifest, key = manifest or self._manifest(files), self._key(request.manifest)
-                    self._bucket.write(key, manifest, "application/json", self._algorithm, request.options)
+                    self._tag(to_tag, withdrawn=published is None or bool(to_send or to_delete))
+                    manifest = manifest or self._manifest(files)
+                    self._publish(manifest)
                     self._warn_of_neighbours()
             elif self._journal:
                 # Nobody needs it for the model to be there: whoever may not do it has no error.
@@ -187,6 +192,7 @@ class ModelUpload:
             self._remember(files)
         outcome.manifest = manifest
         outcome.bytes_sent = self._bytes_sent
+        outcome.bytes_skipped += self._bytes_resumed
         outcome.seconds = time.monotonic() - begin
         return outcome
 
@@ -194,7 +200,7 @@ class ModelUpload:
         """Remove what the manifest lists (with delete: everything under the prefix). Raises S3Error or UploadError."""
         request = self._request
         begin = time.monotonic()
-        remote = self._listed() or {}
+        remote = self._listed(place_holders=request.delete) or {}
         published, recorded, _when = self._published(remote)
         ours = {path for path in remote if path in recorded}
         if published is not None:
@@ -211,8 +217,11 @@ class ModelUpload:
         if not request.check_mode:
             with self._held_journal():
                 if request.manifest in doomed:
-                    self._bucket.delete(self._key(request.manifest))
-                self._in_parallel(self._deletion(path) for path in sorted(doomed - {request.manifest}))
+                    self._withdraw()
+                with self._adding_to_errors(
+                    lambda: f"Some files of {self._uri} may be left: set delete: true to remove them."
+                ):
+                    self._in_parallel(self._deletion(path) for path in sorted(doomed - {request.manifest}))
                 self._abort_unfinished(list(self._journal.unfinished))
                 self._abort_doubtful()
         outcome.seconds = time.monotonic() - begin
@@ -240,14 +249,17 @@ class ModelUpload:
             found = {file.path: self._digests[file.path]["sha256"] for file in files}
             if wrong := _model_files.mismatches(self._request.expected_sha256, found):
                 raise UploadError(f"The model is not the expected one, nothing was sent: {_names(wrong, '; ')}.")
-        self._request.verify([file.path for file in files])
+        with self._reported(lambda seconds: f"comparing the files with their signature for {seconds:.0f} s"):
+            self._request.verify([file.path for file in files])
 
-    def _listed(self) -> dict[str, Remote] | None:
+    def _listed(self, place_holders: bool = False) -> dict[str, Remote] | None:
         """Path -> object under the prefix; None without the bucket."""
         found = self._bucket.objects(f"{self._request.prefix}/")
+        if found is None:
+            return None
         start = len(self._request.prefix) + 1
         # A key that ends in a slash is a folder's place holder of some console; nobody downloads it.
-        return None if found is None else {key[start:]: item for key, item in found.items() if not key.endswith("/")}
+        return {key[start:]: item for key, item in found.items() if place_holders or not key.endswith("/")}
 
     def _published(self, remote: Mapping[str, Remote]) -> tuple[bytes | None, dict[str, Any], float | None]:
         """The manifest's content, its entries by path, and when it was written; None, {}, None without one."""
@@ -294,6 +306,7 @@ class ModelUpload:
                     return True
                 if name is None:
                     # The server keeps no checksum: only the manifest vouches for the object.
+                    self._unproven = self._unproven or look != "server"
                     return look == "server"
                 if self._digest(file, name)[name] != stored[1][name]:
                     return True
@@ -301,7 +314,13 @@ class ModelUpload:
                 self._digest(file, "sha256")
             return False
 
-        return [file for file, different in zip(files, self._each(files, differs), strict=True) if different]
+        found = [file for file, different in zip(files, self._each(files, differs), strict=True) if different]
+        if self._unproven:
+            self._warn(
+                f"{self._bucket.endpoint} keeps no checksum of some objects: of those checksum: always has compared the "
+                "files with the manifest only."
+            )
+        return found
 
     def _intended(
         self,
@@ -329,12 +348,25 @@ class ModelUpload:
         return outcome
 
     def _to_tag(self, files: Sequence[SourceFile], to_send: Sequence[SourceFile], published: bytes | None) -> list[str]:
-        """Files that are there with other tags than wanted: the manifest always carries the same tags as they do."""
+        """Files that are there and may have other tags than wanted: a manifest always carries the same tags as they do."""
         tags = self._request.options.tags
-        if tags is None or published is None or self._bucket.tags(self._key(self._request.manifest)) == tags:
+        if tags is None or (published and self._bucket.tags(self._key(self._request.manifest)) == tags):
             return []
         sent = {file.path for file in to_send}
         return [file.path for file in files if file.path not in sent]
+
+    def _settings(
+        self, bucket_exists: bool, published: bytes | None, to_tag: Sequence[str]
+    ) -> dict[str, tuple[Any, Any]]:
+        """What changes beside the files: name -> (before, after)."""
+        found: dict[str, tuple[Any, Any]] = {}
+        if not bucket_exists:
+            found["bucket"] = (None, self._bucket.name)
+        if published is not None:
+            found["source"] = (_model_files.parse_manifest(published)["source"], dict(self._request.source))
+        if to_tag:
+            found["tags"] = (None, dict(self._request.options.tags or {}))
+        return {name: (before, after) for name, (before, after) in found.items() if before != after}
 
     def _digest(self, file: SourceFile, *algorithms: str) -> dict[str, str]:
         """These digests of a file (and others that are known), read only if no earlier run read them."""
@@ -369,7 +401,11 @@ class ModelUpload:
         return next(name for name in (*_checksums.PREFERENCE, "sha256") if name in digests)
 
     def _warn_of_neighbours(self) -> None:
-        if near := self._bucket.neighbours(self._request.prefix):
+        near: list[str] = []
+        # Whoever may only list what lies under the prefix has no error, and the model is there.
+        with contextlib.suppress(S3Error):
+            near = self._bucket.neighbours(self._request.prefix)
+        if near:
             # KServe's storage initializer lists by prefix without a slash (kserve_storage.py, _download_s3).
             self._warn(
                 f"The bucket also holds {_names(near)}, whose names begin alike: a storageUri of {self._uri} downloads "
@@ -391,21 +427,43 @@ class ModelUpload:
         self, files: Sequence[SourceFile], to_send: Sequence[SourceFile], to_delete: Sequence[str], withdraw: bool
     ) -> None:
         if withdraw:
-            self._bucket.delete(self._key(self._request.manifest))
-        try:
+            self._withdraw()
+        with self._adding_to_errors(self._what_is_left):
             self._send(to_send)
             self._in_parallel(self._deletion(path) for path in to_delete)
             self._prove(files)
-        except (UploadError, SourceError, S3Error) as error:
-            raise UploadError(self._what_is_left(error)) from error
 
-    def _what_is_left(self, error: Exception) -> str:
+    def _withdraw(self) -> None:
+        with self._adding_to_errors(lambda: f"No file of {self._uri} was changed, but its manifest may be gone."):
+            self._bucket.delete(self._key(self._request.manifest))
+
+    def _tag(self, paths: Sequence[str], withdrawn: bool) -> None:
+        unchanged = f"Some files of {self._uri} may not have their new tags: run the task again."
+        with self._adding_to_errors(self._what_is_left if withdrawn else lambda: unchanged):
+            self._in_parallel(self._tagging(path) for path in paths)
+
+    def _publish(self, manifest: bytes) -> None:
+        with self._adding_to_errors(
+            lambda: f"Every file of {self._uri} is there, but its manifest may not be: run the task again."
+        ):
+            key = self._key(self._request.manifest)
+            self._bucket.write(key, manifest, "application/json", self._algorithm, self._request.options)
+
+    @contextlib.contextmanager
+    def _adding_to_errors(self, what_is_left: Callable[[], str]) -> Iterator[None]:
+        try:
+            yield
+        except (UploadError, SourceError, S3Error) as error:
+            raise UploadError(f"{error} {what_is_left()}") from error
+
+    def _what_is_left(self) -> str:
         kept = ""
-        if unfinished := sorted(self._journal.unfinished):
+        # Without a journal they are dropped when this run ends.
+        if self._journal_kept and (unfinished := sorted(self._journal.unfinished)):
             kept = f" Parts of {_names(unfinished)} are kept for that."
         return (
-            f"{error} {self._uri} has no manifest now, so nobody takes it for complete: run the task again, it goes on "
-            f"with what is missing.{kept}"
+            f"{self._uri} has no manifest now, so nobody takes it for complete: run the task again, it goes on with what "
+            f"is missing.{kept}"
         )
 
     @contextlib.contextmanager
@@ -436,11 +494,11 @@ class ModelUpload:
         raise UploadError(f"{self._bucket.endpoint} verifies no checksum at all: it is not safe to upload there.")
 
     def _server_verifies(self, algorithm: str) -> bool:
+        """Tried with the options of all objects: a bucket's policy may demand them, and a wrong one is told in time."""
         path = self._request.manifest
 
         def begin() -> str:
-            begun = self._begin(path, algorithm, ObjectOptions(), {})
-            return begun.id
+            return self._begin(path, algorithm, {}).id
 
         try:
             return self._bucket.verifies(algorithm, self._key(path), begin)
@@ -552,16 +610,16 @@ class ModelUpload:
         with upload.lock:
             self._halt_if_stopped()
             if upload.id is None:
-                begun = self._begin(upload.file.path, self._algorithm, self._request.options, upload.terms)
+                begun = self._begin(upload.file.path, self._algorithm, upload.terms)
                 upload.id, upload.whole = begun.id, begun.whole
             return upload.id
 
-    def _begin(self, path: str, algorithm: str, options: ObjectOptions, terms: Mapping[str, Any]) -> Begun:
+    def _begin(self, path: str, algorithm: str, terms: Mapping[str, Any]) -> Begun:
         """Begin a multipart upload and note it, before and after: so one that nobody knows the id of is found again."""
         doubted = path in self._journal.doubtful
         if self._others is not None and not doubted:
             self._doubt(path, self._others.get(path, []))
-        begun = self._bucket.begin(self._key(path), algorithm, options)
+        begun = self._bucket.begin(self._key(path), algorithm, self._request.options)
         if begun.only and not doubted:
             self._doubt(path, None)
         elif not begun.only and self._others is None:

@@ -128,7 +128,7 @@ class Sender:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             if isinstance(error, ssl.SSLCertVerificationError):
-                raise Refused(0, "CertificateVerifyFailed", error.verify_message) from error
+                raise Refused(0, certificate_fault(str(error)), error.verify_message) from error
             if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno == errno.EIO:
                 # The disk: a socket does not report this one.
                 raise
@@ -203,7 +203,7 @@ class Sender:
         try:
             connection.connect()
         except ssl.SSLCertVerificationError as error:
-            raise Refused(0, "CertificateVerifyFailed", error.verify_message) from error
+            raise Refused(0, certificate_fault(str(error)), error.verify_message) from error
         except OSError as error:
             raise Transient(f"{type(error).__name__}: {error}") from error
         self._kernel_timeout(connection.sock)
@@ -226,6 +226,16 @@ class Sender:
         if getattr(self._local, "key", None) is not None:
             self._local.connection.close()
             self._local.key = None
+
+
+def certificate_fault(text: str) -> str:
+    """What a TLS library's words say is wrong with a certificate, as a code of _s3.py; "" if it is something else."""
+    if "certificate has expired" in text or "certificate is not yet valid" in text:
+        return "CertificateExpired"
+    # Python's words, and those of urllib3, which looks at the name itself.
+    if "ismatch, certificate is not valid for" in text or "doesn't match" in text:
+        return "CertificateOfAnotherName"
+    return "CertificateVerifyFailed" if "CERTIFICATE_VERIFY_FAILED" in text else ""
 
 
 def _fit_buffer(sock: socket.socket) -> None:

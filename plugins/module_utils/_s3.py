@@ -13,6 +13,7 @@ import base64
 import dataclasses
 import datetime
 import os
+import re
 import ssl
 import threading
 import time
@@ -22,7 +23,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _checksums
-from ansible_collections.llmstack.serving.plugins.module_utils._part_sender import Target
+from ansible_collections.llmstack.serving.plugins.module_utils._part_sender import Target, certificate_fault
 from ansible_collections.llmstack.serving.plugins.module_utils._retry import Transient, retried
 from ansible_collections.llmstack.serving.plugins.module_utils._upload_plan import Part, Remote
 
@@ -143,6 +144,9 @@ _MEANINGS = {
     "XMinioStorageFull": "{endpoint} has no space left",
     "CertificateVerifyFailed": "the certificate of {endpoint} is not signed by a known authority: give its CA in "
     "aws_ca_bundle",
+    "CertificateExpired": "the certificate of {endpoint} has expired, or the clock of this machine is wrong: renew it",
+    "CertificateOfAnotherName": "the certificate of {endpoint} is for another name: use a name that it lists in "
+    "endpoint_url",
 }
 _MEANINGS["InvalidLocationConstraint"] = _MEANINGS["IllegalLocationConstraintException"]
 # versitygw's own name for it.
@@ -248,9 +252,13 @@ class Bucket:
         verify: bool | str | None = given["aws_ca_bundle"] or None
         if not given["validate_certs"]:
             verify = False
-        return session.create_client(
-            "s3", region_name=given["region"], endpoint_url=given["endpoint_url"], verify=verify, config=config, **keys
+        # The library itself only looks at AWS_DEFAULT_REGION; every other SDK, and all AWS runtimes, have this one.
+        region = given["region"] or os.environ.get("AWS_REGION") or None
+        client = session.create_client(
+            "s3", region_name=region, endpoint_url=given["endpoint_url"], verify=verify, config=config, **keys
         )
+        client.meta.events.register("before-parameter-build.s3", _stay_in_region)
+        return client
 
     def interrupt_pauses(self, wait: Callable[[float], object]) -> None:
         """Pause between attempts with this function instead of sleeping."""
@@ -265,6 +273,9 @@ class Bucket:
             return None
         verify = self._client._endpoint.http_session._verify
         context = ssl.create_default_context()
+        # Since Python 3.13 it asks more of certificates, and less, than the library's own (httpsession.py,
+        # create_urllib3_context), so that one of the two would refuse what the other has accepted.
+        context.verify_flags &= ~(ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN)
         if verify is False:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -591,6 +602,16 @@ class Bucket:
         return S3Error(f"Cannot {action}: {text}.", type(error).__name__)
 
 
+def _stay_in_region(context: dict[str, Any] | None = None, **_others: Any) -> None:
+    """Let signed URLs name the region's own host, as all other requests do.
+
+    botocore signs URLs for the global one (signers.py, _should_use_global_endpoint), which sends clients on to the region
+    by 307 until the name of a new bucket is known everywhere, and which a firewall need not let through.
+    """
+    if context:
+        context.pop("use_global_endpoint", None)
+
+
 def _is_done(operation: str, answer: Mapping[str, Any]) -> bool:
     if any(name in answer for name in _PROOFS.get(operation, ())):
         return True
@@ -630,10 +651,14 @@ def _may_pass(error: BaseException) -> bool:
 def _library_error(error: BaseException, endpoint: str) -> str:
     exceptions = botocore.exceptions
     if isinstance(error, exceptions.SSLError):
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return _MEANINGS["CertificateVerifyFailed"].format(endpoint=endpoint)
+        if code := certificate_fault(str(error)):
+            return _MEANINGS[code].format(endpoint=endpoint)
         return f"no secure connection to {endpoint}: is it really https?"
     if isinstance(error, exceptions.ProxyConnectionError):
+        # http/client.py, _tunnel: the answer to CONNECT, which the library keeps but does not show.
+        if refusal := re.search(r"Tunnel connection failed: ([^'\")]+)", str(error.kwargs.get("error"))):
+            answer = refusal[1].strip()
+            return f"the proxy in HTTPS_PROXY answered {answer}: correct its login, or list the endpoint in NO_PROXY"
         return "the proxy in HTTP_PROXY or HTTPS_PROXY does not answer: correct it, or list the endpoint in NO_PROXY"
     if isinstance(error, (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError)):
         return f"{endpoint} does not answer: check endpoint_url, the network and the server"

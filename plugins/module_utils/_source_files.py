@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def _sentence(error: OSError, location: str) -> str:
         return f"{location} cannot be read: permission denied for the user who runs the task."
     if error.errno == errno.ENOENT:
         return f"{location} disappeared, or is a link to nothing: fetch the model again."
+    if error.errno == errno.ELOOP:
+        return f"{location} is a link that leads back to itself: remove the link."
     if error.errno == errno.EIO:
         return f"{location} cannot be read: the disk reports a read error."
     return f"{location} cannot be read: {error.strerror}."
@@ -53,14 +56,20 @@ def _sentence(error: OSError, location: str) -> str:
 def find(src: str, keep: Callable[[str], bool]) -> list[SourceFile]:
     """The files of a directory (links followed) or the one file, sorted by path.
 
+    keep(path) says whether the file at this path under src is wanted; of a path that ends in a slash, a folder's,
+    whether any file in it can be: other folders need not be readable.
     Raises SourceError if there is none, one cannot be read, or one is neither file nor directory.
     """
     root = Path(src)
-    if not root.exists():
-        raise SourceError(f"src {src} does not exist on this machine.")
-    if root.is_file():
+    try:
+        mode = root.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceError(f"src {src} does not exist on this machine.") from None
+    except OSError as error:
+        raise SourceError(_sentence(error, src)) from error
+    if stat.S_ISREG(mode):
         return [_found(root.name, str(root))]
-    files = [_found(path, location) for path, location in _walk(str(root), "", ()) if keep(path)]
+    files = [_found(path, location) for path, location in _walk(str(root), "", (), keep) if keep(path)]
     if not files:
         raise SourceError(
             f"src {src} holds no file to upload (hidden download caches, include and exclude considered)."
@@ -68,7 +77,9 @@ def find(src: str, keep: Callable[[str], bool]) -> list[SourceFile]:
     return sorted(files, key=lambda file: file.path)
 
 
-def _walk(folder: str, under: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, str]]:
+def _walk(
+    folder: str, under: str, above: tuple[tuple[int, int], ...], keep: Callable[[str], bool]
+) -> Iterator[tuple[str, str]]:
     try:
         status = os.stat(folder)
         identity = (status.st_dev, status.st_ino)
@@ -78,11 +89,12 @@ def _walk(folder: str, under: str, above: tuple[tuple[int, int], ...]) -> Iterat
             for entry in entries:
                 path = f"{under}{entry.name}"
                 if entry.is_dir():
-                    yield from _walk(entry.path, f"{path}/", (*above, identity))
+                    if keep(f"{path}/"):
+                        yield from _walk(entry.path, f"{path}/", (*above, identity), keep)
                 else:
                     yield path, entry.path
     except OSError as error:
-        raise SourceError(_sentence(error, folder)) from error
+        raise SourceError(_sentence(error, error.filename or folder)) from error
 
 
 def _found(path: str, location: str) -> SourceFile:
@@ -106,6 +118,8 @@ def text(location: str) -> str:
     """The content of a small text file. Raises SourceError."""
     try:
         return Path(location).read_text()
+    except FileNotFoundError:
+        raise SourceError(f"{location} does not exist on this machine.") from None
     except OSError as error:
         raise SourceError(_sentence(error, location)) from error
     except UnicodeDecodeError as error:
@@ -126,6 +140,7 @@ def opened(file: SourceFile) -> Iterator[int]:
         yield descriptor
         unchanged(file, descriptor)
     except OSError as error:
+        # Of whoever sends the file to a socket, which does not report this one.
         if error.filename is None and error.errno == errno.EIO:
             raise SourceError(_sentence(error, file.location)) from error
         raise
@@ -155,12 +170,18 @@ def read(
     sums: Sequence[_checksums.Sum],
     halt: Callable[[], None],
 ) -> None:
-    """Feed a range of the file to running sums; halt() may raise to stop. Raises SourceError if the file is shorter."""
+    """Feed a range of the file to running sums; halt() may raise to stop.
+
+    Raises SourceError if it cannot be read or the file is shorter.
+    """
     buffer = memoryview(bytearray(min(CHUNK_BYTES, max(length, 1))))
     end = offset + length
     while offset < end:
         halt()
-        count = os.preadv(descriptor, [buffer[: min(len(buffer), end - offset)]], offset)
+        try:
+            count = os.preadv(descriptor, [buffer[: min(len(buffer), end - offset)]], offset)
+        except OSError as error:
+            raise SourceError(_sentence(error, file.location)) from error
         if count == 0:
             raise changed(file)
         for running in sums:

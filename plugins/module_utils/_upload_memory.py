@@ -87,13 +87,13 @@ class Journal:
     def hold(self) -> None:
         """Keep other runs on this machine away from the destination until this process ends.
 
-        Raises SourceError if another run is there, OSError if nothing can be written.
+        Raises SourceError if another run is there, OSError if nothing can be written or locked.
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise SourceError(f"Another run uploads to {self._destination} now: wait for it to end.") from None
         self._load()
 

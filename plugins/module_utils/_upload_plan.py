@@ -92,9 +92,16 @@ def strangers(remote: Mapping[str, Remote], local: Mapping[str, Any], manifest: 
     return sorted(path for path in remote if path not in local and path != manifest)
 
 
-def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """before and after of --diff: path -> size and digest, as far as known."""
-    return {"before": {"files": dict(sorted(before.items()))}, "after": {"files": dict(sorted(after.items()))}}
+def diff(
+    before: Mapping[str, Any], after: Mapping[str, Any], settings: Mapping[str, tuple[Any, Any]]
+) -> dict[str, Any]:
+    """before and after of --diff: path -> size and digest, as far as known, and name -> value of what else changes."""
+    old = {name: value for name, (value, _new) in settings.items() if value is not None}
+    new = {name: value for name, (_old, value) in settings.items() if value is not None}
+    return {
+        "before": {"files": dict(sorted(before.items())), **old},
+        "after": {"files": dict(sorted(after.items())), **new},
+    }
 
 
 def progress(done_files: int, files: int, sent_bytes: int, resumed_bytes: int, total_bytes: int, seconds: float) -> str:

@@ -80,7 +80,9 @@ options:
     elements: str
     default: []
   exclude:
-    description: Do not upload files that match one of these patterns; wins over O(include).
+    description:
+      - Do not upload files that match one of these patterns; wins over O(include).
+      - Folders that are left out as a whole, for example by V(lost+found/), need not be readable.
     type: list
     elements: str
     default: []
@@ -103,11 +105,13 @@ options:
     description:
       - An OpenSSF Model Signing bundle that must hold for the files, or nothing is sent.
       - Every file to upload must be signed, except the signature itself. Other files may lie beside them.
+      - Of links, what they lead to must be what was signed. Tools for signing leave out C(.gitattributes) unless told
+        otherwise - exclude it then.
       - One of V(public_key), V(certificate_chain) and V(identity) says who must have signed.
     type: dict
     suboptions:
       path:
-        description: The bundle; without it, C(model.sig) in O(src).
+        description: The bundle; without it, C(model.sig) in O(src), or beside it when that is a file.
         type: path
       public_key:
         description: A PEM file with the signer's elliptic curve key.
@@ -282,7 +286,7 @@ bytes_sent:
   type: int
   sample: 4976698672
 bytes_skipped:
-  description: Bytes of files that were there already.
+  description: Bytes that were there already, of whole files and of what an interrupted run has sent.
   returned: success
   type: int
   sample: 654
@@ -305,6 +309,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.validation import check_type_path
 
 from ansible_collections.llmstack.serving.plugins.module_utils import (
     _model_files,
@@ -422,10 +427,15 @@ def expected_sha256(given: Any, src: str, keeps: Callable[[str], bool]) -> dict[
         return None
     if isinstance(given, Mapping):
         return {path: digest for path, digest in _model_files.expected_digests(given).items() if keeps(path)}
-    content = _source_files.text(str(given))
+    # As an option of type path would be: this one may be a dictionary too.
+    location = check_type_path(str(given))
+    try:
+        content = _source_files.text(location)
+    except SourceError as error:
+        raise SourceError(f"expected_sha256: {error}") from error
     listed = _model_files.parse_sha256sums(content)
     # Lying beside the model it is uploaded too, and cannot list itself.
-    own = os.path.relpath(os.path.realpath(given), os.path.realpath(src))
+    own = os.path.relpath(os.path.realpath(location), os.path.realpath(src))
     if not own.startswith(".."):
         listed.setdefault(own, hashlib.sha256(content.encode()).hexdigest())
     return {path: digest for path, digest in listed.items() if keeps(path)}

@@ -46,6 +46,12 @@ def deploy(namespace: str, *tags: str, **variables: Any) -> subprocess.Completed
     )
 
 
+def remove(namespace: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    uninstall = ("playbooks/uninstall.yml", "--tags", "model_storage", "-e", "operations_confirm_uninstall=sandbox")
+    extra = json.dumps({"llmstack_namespace": namespace, **variables})
+    return ansible_playbook("-i", "inventories/local", *uninstall, "-e", extra)
+
+
 def applied(cluster: Cluster, path: str, manifest: dict[str, Any]) -> None:
     status, answer = cluster.request(
         "PATCH", f"{path}?fieldManager=test&force=true", manifest, "application/apply-patch+yaml"
@@ -87,6 +93,32 @@ def test_pods_read_from_a_server_whose_certificate_is_of_ones_own_authority(
         check = run_module("llmstack.serving.storage_check", {"kubeconfig": sandbox["kubeconfig"], **asked})
         assert check["failed"]
         assert check["cause"] == "storage_tls"
+
+
+def test_what_holds_keys_goes_also_from_a_shell_without_them(
+    sandbox: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    authority = tmp_path / "authority.pem"
+    authority.write_text("the certificate of an authority")
+    keys = {
+        "model_storage_config_key": "models",
+        "model_storage_huggingface_token": "token-of-the-tests",
+        "model_storage_ca_bundle": str(authority),
+    }
+    assert changed(deploy(namespace, "model_storage", **keys, llmstack_models=[])) > 0
+    base = f"/api/v1/namespaces/{namespace}"
+
+    def ours() -> set[str]:
+        found = [item for kind in ("secrets", "configmaps") for item in cluster.get(f"{base}/{kind}")["items"]]
+        names = {item["metadata"]["name"] for item in found}
+        return names & {"model-storage", "model-storage-huggingface", "storage-config"}
+
+    assert ours() == {"model-storage", "model-storage-huggingface", "storage-config"}
+    authority.unlink()
+    forgotten = {**NOWHERE, "model_storage_ca_bundle": str(authority)}
+    assert changed(remove(namespace, **forgotten)) > 0
+    assert ours() == set()
+    assert changed(remove(namespace, **forgotten)) == 0
 
 
 @pytest.fixture
@@ -135,6 +167,12 @@ def test_an_external_secret_fits_its_schema_and_waits_for_its_operator(
     assert refused.returncode != 0
     assert "proprety" in refused.stdout
     assert cluster.get(f"{base}/model-storage")["spec"] == spec
+    assert changed(remove(namespace, **alone, model_storage_external_secret=external)) > 0
+    assert cluster.get(base)["items"] == []
+
+
+def test_a_cluster_without_the_operator_has_no_external_secret_to_remove(namespace: str) -> None:
+    assert changed(remove(namespace, **NOWHERE, model_storage_external_secret={"store": "vault"})) == 0
 
 
 @pytest.fixture

@@ -28,12 +28,11 @@ _CHUNK_BYTES = 64 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A request as it came in."""
+    """A request as it came in; the names of headers are in lower case."""
 
     method: str
     path: str
     length_bytes: int
-    # Names in lower case.
     headers: Mapping[str, str]
 
 
@@ -95,8 +94,8 @@ class Proxy:
                 return
             lines = head.decode("latin-1").split("\r\n")
             method, path, _version = lines[0].split(" ", 2)
-            fields = (line.split(": ", 1) for line in lines[1:] if ": " in line)
-            headers = {name.lower(): value for name, value in fields}
+            fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+            headers = {name.lower(): value for name, value in fields.items()}
             length = int(headers.get("content-length", "0"))
             asked = Asked(method, path, length, headers)
             kind, chance = self.choose(asked)
@@ -144,13 +143,16 @@ class Proxy:
                     time.sleep(chance.uniform(0, 0.002))
                 server.sendall(chunk)
                 passed += len(chunk)
-            if kind == "reset":
-                # SO_LINGER with 0 seconds: close() sends RST.
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                return
-            if kind == "drop":
-                return
-            answer = b"".join(iter(lambda: server.recv(_CHUNK_BYTES), b""))
+            answer = b""
+            if stop_at == length:
+                # Also for whoever will not hear it: a request that is whole is done, and before the next one comes.
+                answer = b"".join(iter(lambda: server.recv(_CHUNK_BYTES), b""))
+        if kind == "reset":
+            # SO_LINGER with 0 seconds: close() sends RST.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+        if kind == "drop":
+            return
         if kind == "lost answer":
             return
         if kind == "error in 200":

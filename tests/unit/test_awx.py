@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -91,5 +92,14 @@ def test_injected_variables_are_read_by_the_collection() -> None:
         for name, value in credential["injectors"]["env"].items():
             option = name.removeprefix("K8S_AUTH_")
             assert name in texts or option.lower() in texts
-            [used] = re.findall(r"{{ ([\w.]+) }}", value)
+            [used] = re.findall(r"{{ ([\w.]+)\b.* }}", value)
             assert used == "tower.filename" or used in fields
+
+
+def test_a_field_that_is_left_empty_is_injected_as_nothing() -> None:
+    strict = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    for credential in DATA["controller_credential_types"]:
+        required = dict.fromkeys(credential["inputs"]["required"], "given")
+        for name, value in credential["injectors"]["env"].items():
+            said = strict.from_string(value).render(**required, tower={"filename": "given"})
+            assert said == ("" if name == "AWS_SESSION_TOKEN" else "given")

@@ -19,6 +19,7 @@ import yaml
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _llmdeployment_options, _preflight_cluster
 from ansible_collections.llmstack.serving.plugins.module_utils._preflight_cluster import Right
+from ansible_collections.llmstack.serving.plugins.modules import s3_model_upload
 from tools import checkout
 from tools.network_policy import Peer, allowed
 from tools.playbook import ansible_playbook
@@ -287,8 +288,10 @@ ENDPOINTS = {
 RESULT = "RESULT:"
 
 
-def evaluate(folder: Path, inventory: Path, expression: str, **variables: Any) -> dict[str, Any]:
-    """What an expression is worth for each host of an inventory."""
+def evaluate(
+    folder: Path, inventory: Path, expression: str, aws: dict[str, str] | None = None, **variables: Any
+) -> dict[str, Any]:
+    """What an expression is worth for each host of an inventory, with these AWS_* variables in the environment."""
     role = folder / "roles" / "scratch"
     for part in ("defaults", "vars", "tasks", "templates"):
         (role / part).mkdir(parents=True)
@@ -310,7 +313,7 @@ def evaluate(folder: Path, inventory: Path, expression: str, **variables: Any) -
     (folder / "variables.json").write_text(json.dumps(variables))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AWS_"))}
     environment |= {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"), "NO_COLOR": "1"}
-    environment |= {"ANSIBLE_HOME": str(folder / "home")}
+    environment |= {"ANSIBLE_HOME": str(folder / "home"), **(aws or {})}
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), str(folder / "play.yml")]
     command += ["-e", f"@{folder / 'variables.json'}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -322,11 +325,13 @@ def evaluate(folder: Path, inventory: Path, expression: str, **variables: Any) -
     return result
 
 
-def evaluate_cases(folder: Path, cases: dict[str, dict[str, Any]], expression: str) -> dict[str, Any]:
+def evaluate_cases(
+    folder: Path, cases: dict[str, dict[str, Any]], expression: str, aws: dict[str, str] | None = None
+) -> dict[str, Any]:
     """What an expression is worth with the variables of each case: a case is a host, so that Ansible starts once."""
     hosts = {name: {"ansible_connection": "local", **variables} for name, variables in cases.items()}
     (folder / "hosts.json").write_text(json.dumps({"clusters": {"hosts": hosts}}))
-    return evaluate(folder, folder / "hosts.json", expression)
+    return evaluate(folder, folder / "hosts.json", expression, aws)
 
 
 def documents(template: str) -> str:
@@ -440,7 +445,30 @@ WAYS: dict[str, dict[str, Any]] = {
         "model_storage_manage_namespace": False,
         "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
     },
-    "gone": {"model_storage_access_key": "key", "model_storage_secret_key": "secret", "model_storage_state": "absent"},
+    "upload": {
+        "model_storage_access_key": "key",
+        "model_storage_secret_key": "secret",
+        "model_storage_session_token": "token",
+        "model_storage_config_key": "models",
+        "model_storage_service_account_annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"},
+    },
+    "names": {
+        "model_storage_access_key": "key",
+        "model_storage_secret_key": "secret",
+        "model_storage_config_key": "on",
+        "model_storage_revisions": {name: {"sha256": name} for name in ("3.1", "on", "org/model", "a b:c")},
+    },
+    "gone": {
+        "model_storage_access_key": "",
+        "model_storage_state": "absent",
+        "model_storage_ca_bundle": "/nowhere/ca.pem",
+        "model_storage_volume_claim": {"name": "models", "size": "500Gi"},
+    },
+    "external gone": {
+        "model_storage_access_key": "",
+        "model_storage_state": "absent",
+        "model_storage_external_secret": {"store": "vault"},
+    },
 }
 
 
@@ -448,7 +476,10 @@ WAYS: dict[str, dict[str, Any]] = {
 def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The objects of each case, by kind and name."""
     folder: Path = tmp_path_factory.mktemp("model_storage")
-    found = evaluate_cases(folder, WAYS, documents("reader.yml.j2"))
+    (folder / "vault").write_text("from-a-vault")
+    vault = f"{{{{ lookup('ansible.builtin.file', '{folder / 'vault'}') }}}}"
+    looked_up = {"model_storage_access_key": vault, "model_storage_secret_key": vault}
+    found = evaluate_cases(folder, {**WAYS, "vault": looked_up}, documents("reader.yml.j2"))
     return {
         name: {f"{item['kind']}/{item['metadata']['name']}": item for item in items} for name, items in found.items()
     }
@@ -510,12 +541,141 @@ def test_the_revisions_travel_to_the_cluster(ways: dict[str, Any]) -> None:
     assert json.loads(data["llama"]) == {"sha256": "ab", "uri": "s3://models/llama/"}
 
 
-def test_absent_names_what_was_made_but_neither_namespace_nor_volume(ways: dict[str, Any]) -> None:
-    assert set(ways["gone"]) == {
-        "ConfigMap/model-storage-revisions",
-        "Secret/model-storage",
-        "ServiceAccount/model-reader",
+def test_a_revision_s_key_is_text_of_characters_that_kubernetes_allows(ways: dict[str, Any]) -> None:
+    data = ways["names"]["ConfigMap/model-storage-revisions"]["data"]
+    assert {key: json.loads(value)["sha256"] for key, value in data.items()} == {
+        "3.1": "3.1",
+        "on": "on",
+        "org_model": "org/model",
+        "a_b_c": "a b:c",
     }
+    assert set(ways["names"]["Secret/storage-config"]["data"]) == {"on"}
+
+
+def test_the_exact_content_of_a_model_travels_to_its_inference_service(tmp_path: Path) -> None:
+    digest = "{{ model_storage_revisions['llama'].sha256 }}"
+    service = {
+        "name": "llama",
+        "storage_uri": "s3://models/llama/",
+        "gpus": 1,
+        "annotations": {"llmstack.serving/model-sha256": digest},
+    }
+    case = {
+        "llmstack_inference_services": [service],
+        "model_storage_revisions": WAYS["hub"]["model_storage_revisions"],
+    }
+    objects = evaluate_cases(tmp_path, {"one": case}, documents("inference-services.yml.j2"))["one"]
+    [made] = of_kind(objects, "InferenceService")
+    assert made["metadata"]["annotations"]["llmstack.serving/model-sha256"] == "ab"
+
+
+def test_keys_that_a_lookup_finds_are_written_into_the_secret(ways: dict[str, Any]) -> None:
+    data = ways["vault"]["Secret/model-storage"]["data"]
+    assert {base64.b64decode(value) for value in data.values()} == {b"from-a-vault"}
+
+
+def test_with_an_iam_role_keys_serve_the_upload_and_not_the_pods(ways: dict[str, Any]) -> None:
+    assert set(ways["upload"]) == {"Namespace/model-serving", "ServiceAccount/model-reader"}
+    assert "secrets" not in ways["upload"]["ServiceAccount/model-reader"]
+
+
+def test_absent_names_what_was_made_but_neither_namespace_nor_volume(ways: dict[str, Any]) -> None:
+    """Without keys and the file of the authority, which another shell may have had."""
+    assert list(ways["gone"]) == [
+        "ConfigMap/model-storage",
+        "Secret/model-storage",
+        "Secret/storage-config",
+        "Secret/model-storage-huggingface",
+        "ConfigMap/model-storage-revisions",
+        "ServiceAccount/model-reader",
+    ]
+    assert all(set(item) == {"apiVersion", "kind", "metadata"} for item in ways["gone"].values())
+
+
+def test_absent_leaves_the_operator_s_secret_to_the_external_secret_that_owns_it(ways: dict[str, Any]) -> None:
+    assert ways["external gone"]["ExternalSecret/model-storage"]["apiVersion"] == "external-secrets.io/v1"
+    assert "Secret/model-storage" not in ways["external gone"]
+
+
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token"}
+CREDENTIALS = ("access_key", "secret_key", "session_token", "profile")
+
+
+def test_credentials_of_one_place_stay_together_for_the_upload_and_the_preflight(tmp_path: Path) -> None:
+    cases: dict[str, dict[str, Any]] = {
+        "environment": {},
+        "inventory": {"model_storage_access_key": "of-the-inventory", "model_storage_secret_key": "its-secret"},
+        "profile": {"model_storage_profile": "uploads"},
+    }
+    role = ", ".join(f"'{name}': model_storage_{name}" for name in CREDENTIALS)
+    preflight = ", ".join(f"'{name}': __preflight_s3.{name}" for name in CREDENTIALS)
+    found = evaluate_cases(tmp_path, cases, f"{{'role': {{{role}}}, 'preflight': {{{preflight}}}}}", KEYS)
+    expected = {
+        "environment": ["key", "secret", "token", ""],
+        "inventory": ["of-the-inventory", "its-secret", "", ""],
+        "profile": ["", "", "", "uploads"],
+    }
+    for case, values in expected.items():
+        assert found[case] == {reader: dict(zip(CREDENTIALS, values, strict=True)) for reader in ("role", "preflight")}
+
+
+def upload_from(tmp_path: Path, *arguments: str, environment: dict[str, str], **variables: Any) -> str:
+    """What a run says that is to upload a model to an S3 that nobody serves, and to tell a cluster that is nowhere."""
+    (tmp_path / "model").mkdir(exist_ok=True)
+    (tmp_path / "model" / "config.json").write_text("{}")
+    models = [{"name": "tiny", "src": str(tmp_path / "model")}]
+    there = {"model_storage_endpoint_url": "http://127.0.0.1:1", "llmstack_kubeconfig": str(tmp_path / "kubeconfig")}
+    given = json.dumps({"llmstack_models": models, **there, **variables})
+    tags = ("--tags", "model_storage", *arguments)
+    done = ansible_playbook(*NOWHERE, "playbooks/deploy.yml", *tags, "-e", given, **environment, HOME=str(tmp_path))
+    assert done.returncode != 0
+    return done.stdout
+
+
+def test_temporary_keys_that_pods_would_get_are_refused_before_anything_is_changed(tmp_path: Path) -> None:
+    said = upload_from(tmp_path, environment=KEYS)
+    assert "KServe cannot give pods the session token" in said
+    assert re.findall(r"^TASK \[.* : (.*)\]", said, re.M)[-1] == "Refuse keys that pods cannot use"
+
+
+def test_the_upload_takes_temporary_keys_that_pods_do_not_get(tmp_path: Path) -> None:
+    annotations = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"}
+    variables = {
+        "model_storage_service_account_annotations": annotations,
+        "model_storage_verify_ssl": False,
+        "model_storage_acl": "private",
+        "model_storage_part_size": "8MiB",
+    }
+    said = upload_from(tmp_path, "-vvv", environment={**KEYS, "AWS_SESSION_TOKEN": "token-of-the-tests"}, **variables)
+    assert '"session_token": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"' in said
+    assert '"validate_certs": false' in said
+    assert '"acl": "private"' in said
+    assert '"part_size": "8MiB"' in said
+    assert "token-of-the-tests" not in said
+
+
+def test_keys_that_a_lookup_finds_do_not_show(tmp_path: Path) -> None:
+    (tmp_path / "vault").write_text("from-a-vault")
+    vault = f"{{{{ lookup('ansible.builtin.file', '{tmp_path / 'vault'}') }}}}"
+    keys = {"model_storage_access_key": "key", "model_storage_secret_key": vault}
+    said = upload_from(tmp_path, "-vvv", "--diff", environment={}, **keys, llmstack_models=[])
+    assert "AWS_SECRET_ACCESS_KEY" in said, "it came as far as the Secret"
+    assert "from-a-vault" not in said
+    assert base64.b64encode(b"from-a-vault").decode() not in said
+
+
+def test_clusters_that_share_a_bucket_upload_one_after_the_other() -> None:
+    [upload] = [task for task in tasks("model_storage", "main") if "llmstack.serving.s3_model_upload" in task]
+    assert upload["throttle"] == 1
+
+
+def test_the_role_offers_the_module_s_choices_and_defaults() -> None:
+    options = specification("model_storage")["main"]["options"]
+    for name in ("acl", "checksum", "concurrency", "digest", "part_size", "server_side_encryption"):
+        option, of_module = options[f"model_storage_{name}"], s3_model_upload.ARGUMENT_SPEC[name]
+        # An empty text is left out.
+        assert [choice for choice in option.get("choices", []) if choice] == of_module.get("choices", [])
+        assert (option["default"] or None) == of_module.get("default")
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)

@@ -86,7 +86,7 @@ def shared_clients(monkeypatch: pytest.MonkeyPatch) -> None:
         given = bucket._connection
         key = json.dumps({name: given[name] for name in _s3.AWS_ARG_SPEC} | {"concurrency": bucket._concurrency})
         if not given["access_key"] or any(
-            name in os.environ for name in ("AWS_CA_BUNDLE", "AWS_ENDPOINT_URL", "HTTP_PROXY")
+            name in os.environ for name in ("AWS_CA_BUNDLE", "AWS_ENDPOINT_URL", "HTTP_PROXY", "HTTPS_PROXY")
         ):
             return make(bucket)
         if key not in CLIENTS:

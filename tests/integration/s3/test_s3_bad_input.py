@@ -68,6 +68,12 @@ def test_a_file_that_may_not_be_read(
     assert nothing_there(gateway, bucket)
 
 
+def test_a_file_of_checksums_that_is_not_there(gateway: Server, bucket: str, model: Path, upload: Upload) -> None:
+    result = upload(src=str(model), endpoint_url=gateway.url, expected_sha256="/no/such/SHA256SUMS")
+    assert result["msg"] == "expected_sha256: /no/such/SHA256SUMS does not exist on this machine."
+    assert nothing_there(gateway, bucket)
+
+
 def test_a_link_to_nothing(gateway: Server, bucket: str, model: Path, upload: Upload) -> None:
     (model / "gone.safetensors").symlink_to("../blobs/none")
     refused(upload(src=str(model), endpoint_url=gateway.url), "gone.safetensors disappeared, or is a link to nothing")
@@ -196,6 +202,19 @@ def test_a_proxy_that_does_not_answer(
     refused(upload(src=str(model), endpoint_url=gateway.url), "the proxy in HTTP_PROXY or HTTPS_PROXY does not answer")
 
 
+def test_a_proxy_that_wants_another_login(
+    secure: tuple[Server, Path], model: Path, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, authority = secure
+    with website(407, "") as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        monkeypatch.setenv("https_proxy", url)
+        refused(
+            upload(src=str(model), endpoint_url=server.url, aws_ca_bundle=str(authority)),
+            "the proxy in HTTPS_PROXY answered 407 Proxy Authentication Required: correct its login",
+        )
+
+
 def test_a_read_only_server(tmp_path: Path, model: Path, upload: Upload) -> None:
     with versitygw(tmp_path) as server:
         upload(src=str(model), endpoint_url=server.url, bucket="models", include=["config.json"])
@@ -266,6 +285,8 @@ def website(status: int, text: str) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(text.encode())
 
+        do_CONNECT = do_GET
+
         def log_message(self, *arguments: Any) -> None:
             pass
 
@@ -315,6 +336,32 @@ def test_certificates_need_not_be_verified(secure: tuple[Server, Path], model: P
 def test_a_ca_bundle_that_is_not_there(secure: tuple[Server, Path], model: Path, upload: Upload) -> None:
     server, _authority = secure
     refused(upload(src=str(model), endpoint_url=server.url, aws_ca_bundle="/no/such.pem"), "/no/such.pem")
+
+
+@pytest.mark.parametrize(
+    ("valid_days", "hosts", "sentence"),
+    [
+        (1, ("models.example.com",), "is for another name: use a name that it lists in endpoint_url."),
+        # It began an hour ago.
+        (-0.02, ("127.0.0.1",), "has expired, or the clock of this machine is wrong: renew it."),
+    ],
+)
+def test_what_is_wrong_with_a_certificate(
+    valid_days: float,
+    hosts: tuple[str, ...],
+    sentence: str,
+    model: Path,
+    upload: Upload,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority = pki.Authority(tmp_path / "pki")
+    monkeypatch.setattr(pki, "VALID_DAYS", valid_days)
+    pair = authority.issue("server", user="server", hosts=hosts)
+    options = ("--cert", str(pair.certificate), "--key", str(pair.key))
+    with versitygw(tmp_path / "server", *options, scheme="https") as server:
+        bundle = str(authority.pair.certificate)
+        refused(upload(src=str(model), endpoint_url=server.url, aws_ca_bundle=bundle), server.url, sentence)
 
 
 def test_plain_http_to_a_tls_port(secure: tuple[Server, Path], model: Path, upload: Upload) -> None:

@@ -9,6 +9,7 @@ Every run ends complete and byte-identical, or failed without a manifest, and th
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -54,16 +55,20 @@ def on_disk(gateway: Server, bucket: str) -> dict[str, bytes]:
     return content(folder) if folder.exists() else {}
 
 
-def ended_well(gateway: Server, bucket: str, folder: Path) -> bool:
-    """Complete and byte-identical; otherwise there must be no manifest."""
+def published(gateway: Server, bucket: str) -> dict[str, bytes] | None:
+    """What the manifest lists, which must be there byte by byte; None without a manifest."""
     found = on_disk(gateway, bucket)
-    manifest = found.pop(MANIFEST, None)
-    if manifest is None:
-        return False
-    listed = {entry["path"] for entry in json.loads(manifest)["files"]}
-    assert listed == set(content(folder))
-    assert {path: found[path] for path in listed} == content(folder)
-    return True
+    if MANIFEST not in found:
+        return None
+    entries = json.loads(found[MANIFEST])["files"]
+    for entry in entries:
+        assert hashlib.sha256(found[entry["path"]]).hexdigest() == entry["sha256"], entry["path"]
+    return {entry["path"]: found[entry["path"]] for entry in entries}
+
+
+def ended_well(gateway: Server, bucket: str, folder: Path) -> bool:
+    """Complete and byte-identical."""
+    return published(gateway, bucket) == content(folder)
 
 
 def run_through_faults(
@@ -82,8 +87,9 @@ def run_through_faults(
                 assert result["msg"].endswith(".")
                 assert "Traceback" not in result["msg"]
                 # It may have failed before it changed anything; then the old model is there, whole.
+                there = published(gateway, bucket)
                 if "has no manifest now" in result["msg"]:
-                    assert MANIFEST not in on_disk(gateway, bucket)
+                    assert there is None
             else:
                 assert ended_well(gateway, bucket, folder)
         broken.choose = lambda asked: (None, random.Random(0))
@@ -152,6 +158,136 @@ def test_an_error_in_a_200_that_stays_is_an_error(
     assert result["failed"]
     assert "has no manifest now" in result["msg"]
     assert MANIFEST not in on_disk(gateway, bucket)
+
+
+def denied(broken: Proxy, hit: Callable[[Asked], bool]) -> None:
+    """From now on the server denies these requests, as the policy of a bucket does."""
+    broken.answers["denied"] = (403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
+    broken.choose = lambda asked: ("denied" if hit(asked) else None, random.Random(0))
+
+
+def allowed(broken: Proxy) -> None:
+    broken.choose = lambda asked: (None, random.Random(0))
+
+
+def is_put_of(asked: Asked, path: str) -> bool:
+    return asked.method == "PUT" and asked.path.partition("?")[0].endswith(path)
+
+
+def test_whoever_may_only_list_under_the_prefix_uploads_without_an_error(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    denied(broken, lambda asked: "delimiter=" in asked.path)
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert not result.get("failed"), result["msg"]
+    assert "denied" in broken.broken
+    assert ended_well(gateway, bucket, model)
+
+
+def test_a_manifest_that_may_not_be_withdrawn_leaves_the_old_model(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    upload(src=str(model), endpoint_url=broken.url)
+    old = published(gateway, bucket)
+    (model / "config.json").write_text("{}")
+    denied(broken, lambda asked: asked.method == "DELETE" and asked.path.endswith(MANIFEST))
+    result = upload(src=str(model), endpoint_url=broken.url)
+    assert "No file of s3://" in result["msg"]
+    assert published(gateway, bucket) == old
+
+
+def test_a_manifest_that_cannot_be_written_is_said_to_be_all_that_is_missing(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    denied(broken, lambda asked: is_put_of(asked, MANIFEST) and "partNumber" not in asked.path)
+    result = upload(src=str(model), endpoint_url=broken.url)
+    uri = f"s3://{bucket}/llama"
+    assert result["msg"].endswith(f"Every file of {uri} is there, but its manifest may not be: run the task again.")
+    assert on_disk(gateway, bucket) == content(model)
+    allowed(broken)
+    assert upload(src=str(model), endpoint_url=broken.url)["bytes_sent"] == 0
+    assert ended_well(gateway, bucket, model)
+
+
+def test_tags_that_may_not_be_changed_leave_the_model_as_it_is(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    upload(src=str(model), endpoint_url=broken.url)
+    denied(broken, lambda asked: asked.method == "PUT" and "tagging" in asked.path)
+    result = upload(src=str(model), endpoint_url=broken.url, tags={"team": "serving"})
+    assert "may not have their new tags: run the task again." in result["msg"]
+    assert "has no manifest now" not in result["msg"]
+    assert ended_well(gateway, bucket, model)
+
+
+def test_tags_reach_files_of_an_interrupted_run_that_had_others(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    old, new = {"team": "research"}, {"team": "serving"}
+    denied(broken, lambda asked: is_put_of(asked, MANIFEST) and "partNumber" not in asked.path)
+    assert upload(src=str(model), endpoint_url=broken.url, tags=old)["failed"]
+    allowed(broken)
+    assert upload(src=str(model), endpoint_url=broken.url, tags=new)["bytes_sent"] == 0
+    for path in (MANIFEST, *content(model)):
+        answer = gateway.client().get_object_tagging(Bucket=bucket, Key=f"llama/{path}")
+        assert {item["Key"]: item["Value"] for item in answer["TagSet"]} == new, path
+
+
+def test_a_removal_that_is_interrupted_says_how_to_go_on(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    upload(src=str(model), endpoint_url=broken.url)
+    denied(broken, lambda asked: asked.method == "DELETE" and asked.path.endswith("config.json"))
+    result = upload(endpoint_url=broken.url, state="absent")
+    assert result["msg"].endswith(f"Some files of s3://{bucket}/llama may be left: set delete: true to remove them.")
+    assert published(gateway, bucket) is None
+    allowed(broken)
+    assert upload(endpoint_url=broken.url, state="absent", delete=True)["changed"] is True
+    assert on_disk(gateway, bucket) == {}
+
+
+def test_a_policy_that_demands_encryption_lets_uploads_pass_that_ask_for_it(
+    memory: Server, bucket: str, model: Path, upload: Upload
+) -> None:
+    def stores_in_clear(asked: Asked) -> bool:
+        # A part is stored as the beginning of its upload says.
+        key, _mark, query = asked.path.partition("?")
+        begins_object = (asked.method == "PUT" and "uploadId=" not in query) or query == "uploads"
+        return begins_object and key != f"/{bucket}" and "x-amz-server-side-encryption" not in asked.headers
+
+    with proxy(memory.url) as running:
+        denied(running, stores_in_clear)
+        refused = upload(src=str(model), endpoint_url=running.url)
+        result = upload(src=str(model), endpoint_url=running.url, server_side_encryption="AES256")
+    assert "denies access" in refused["msg"]
+    assert not result.get("failed"), result["msg"]
+    assert stored(memory, bucket).items() >= content(model).items()
+
+
+def test_options_that_the_server_refuses_leave_the_old_model(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
+) -> None:
+    upload(src=str(model), endpoint_url=broken.url)
+    old = published(gateway, bucket)
+    (model / "config.json").write_text("{}")
+    message = "<Error><Code>InvalidStorageClass</Code><Message>Not a storage class here</Message></Error>"
+    broken.answers["refused"] = (400, message)
+    broken.choose = lambda asked: ("refused" if "x-amz-storage-class" in asked.headers else None, random.Random(0))
+    result = upload(src=str(model), endpoint_url=broken.url, storage_class="GLACIER_IR")
+    assert "InvalidStorageClass: Not a storage class here." in result["msg"]
+    assert published(gateway, bucket) == old
+
+
+def test_parts_are_not_said_to_be_kept_where_nothing_can_be_noted(
+    gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    broken.choose = lambda asked: ("reset" if "partNumber=3" in asked.path else None, random.Random(5))
+    state = str(tmp_path / "file" / "state")
+    result = upload(src=str(model), endpoint_url=broken.url, attempts=2, concurrency=1, state_dir=state)
+    assert "has no manifest now" in result["msg"]
+    assert "kept" not in result["msg"]
+    assert left(gateway, bucket) == set()
 
 
 def test_the_next_run_sends_only_what_is_missing(

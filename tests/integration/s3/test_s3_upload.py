@@ -300,6 +300,15 @@ def test_a_file_of_sha256sums_lets_only_that_model_pass(
     assert stored(server, bucket, "other/") == {}
 
 
+def test_the_file_of_sha256sums_may_lie_in_the_home_directory(
+    gateway: Server, model: Path, upload: Upload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "SHA256SUMS").write_text("".join(f"{digest}  {path}\n" for path, digest in sums(model).items()))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = upload(src=str(model), endpoint_url=gateway.url, expected_sha256="~/SHA256SUMS")
+    assert result["changed"] is True, result
+
+
 def test_a_dictionary_of_digests_may_list_what_is_not_selected(server: Server, model: Path, upload: Upload) -> None:
     wanted = {"config.json": sums(model)["config.json"].upper(), "model.safetensors": "0" * 64}
     done = upload(src=str(model), endpoint_url=server.url, include=["config.json"], expected_sha256=wanted)
@@ -323,6 +332,28 @@ def test_diff_lists_files_before_and_after(server: Server, model: Path, upload: 
     assert diff["before"]["files"]["config.json"]["sha256"] == old
     assert diff["after"]["files"]["config.json"] == {"size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
     assert diff["before"]["files"]["empty.txt"] == diff["after"]["files"]["empty.txt"]
+
+
+def test_diff_names_what_changes_beside_the_files(gateway: Server, bucket: str, model: Path, upload: Upload) -> None:
+    new = upload(check=True, src=str(model), endpoint_url=gateway.url, revision="main")
+    assert new["diff"]["after"]["bucket"] == bucket
+    upload(src=str(model), endpoint_url=gateway.url, revision="main")
+    changed = upload(check=True, src=str(model), endpoint_url=gateway.url, revision="v2", tags={"team": "serving"})
+    assert changed["changed"] is True
+    before, after = changed["diff"]["before"], changed["diff"]["after"]
+    assert before["files"] == after["files"]
+    assert (before["source"]["revision"], after["source"]["revision"]) == ("main", "v2")
+    assert after["tags"] == {"team": "serving"}
+
+
+def test_absent_with_delete_removes_place_holders_of_folders_too(
+    gateway: Server, bucket: str, model: Path, upload: Upload
+) -> None:
+    upload(src=str(model), endpoint_url=gateway.url)
+    gateway.client().put_object(Bucket=bucket, Key="llama/empty folder/", Body=b"")
+    assert upload(src=str(model), endpoint_url=gateway.url)["warnings"] == []
+    upload(endpoint_url=gateway.url, state="absent", delete=True)
+    assert stored(gateway, bucket) == {}
 
 
 def test_a_thousand_small_files_arrive(gateway: Server, bucket: str, tmp_path: Path, upload: Upload) -> None:

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _model_upload, _progress, _s3
+from ansible_collections.llmstack.serving.plugins.module_utils._upload_plan import Part
 from s3.faulty_proxy import Asked, proxy
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, stored
 from tools import checkout
@@ -135,6 +136,11 @@ def test_credentials_come_from_a_web_identity(
     assert "token-of-the-service-account" not in str(result)
 
 
+def bucket_in(region: str | None, **keys: str) -> _s3.Bucket:
+    connection = dict.fromkeys(_s3.AWS_ARG_SPEC) | {"region": region, "validate_certs": True, **keys}
+    return _s3.Bucket("models", connection, concurrency=1, attempts=1)
+
+
 def test_a_description_of_s3_in_aws_data_path_wins_over_that_of_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,10 +150,38 @@ def test_a_description_of_s3_in_aws_data_path_wins_over_that_of_the_library(
     newer.mkdir(parents=True)
     (newer / "service-2.json").write_text(json.dumps(description))
     monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path / "data"))
-    connection = dict.fromkeys(_s3.AWS_ARG_SPEC) | {"region": REGION, "validate_certs": True}
-    bucket = _s3.Bucket("models", connection, concurrency=1, attempts=1)
+    bucket = bucket_in(REGION)
     assert not bucket.speaks("crc32c")
     assert bucket.speaks("crc32")
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "cn-north-1"])
+def test_the_bytes_go_to_the_host_of_the_region_like_everything_else(region: str) -> None:
+    there = bucket_in(region, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+    host = urlsplit(there.endpoint).netloc
+    part = Part(1, 0, 5)
+    targets = [
+        there.put_target("llama/config.json", "crc32", "AAAAAA==", _s3.ObjectOptions()),
+        there.part_target("llama/model.safetensors", "upload", part, "crc32", "AAAAAA=="),
+    ]
+    assert [urlsplit(target.url).netloc for target in targets] == [f"models.{host}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("region", "environment", "found"),
+    [
+        (None, {"AWS_REGION": "eu-west-1"}, "eu-west-1"),
+        (None, {"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        (None, {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-1"),
+        ("eu-west-3", {"AWS_REGION": "eu-west-1"}, "eu-west-3"),
+    ],
+)
+def test_the_region_comes_from_the_task_or_the_environment(
+    region: str | None, environment: dict[str, str], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert bucket_in(region).region == found
 
 
 def test_everything_goes_through_the_proxy_of_the_environment(

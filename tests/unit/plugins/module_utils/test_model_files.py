@@ -58,6 +58,17 @@ def test_patterns_are_those_of_huggingface_hub() -> None:
     assert not belongs("A.JSON", ["*.json"], [])
 
 
+def test_of_a_folder_it_is_said_whether_a_file_in_it_can_belong() -> None:
+    def belongs(path: str, include: list[str], exclude: list[str]) -> bool:
+        return _model_files.belongs(path, include, exclude, ".m.json")
+
+    assert belongs("a/", ["*.json"], ["*.bin"])
+    assert belongs("a/", [], ["a", "a?", "a[/]"])
+    assert not belongs("a/b/", [], ["a/"])
+    assert not belongs("a/", [], ["a*"])
+    assert not belongs("a/.git/", [], [])
+
+
 @pytest.mark.parametrize(("given", "cleaned"), [("a/b", "a/b"), ("/a/b/", "a/b"), ("a", "a")])
 def test_a_prefix_loses_the_slashes_at_its_ends(given: str, cleaned: str) -> None:
     assert _model_files.clean_prefix(given) == cleaned

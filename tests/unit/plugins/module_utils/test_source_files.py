@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.llmstack.serving.plugins.module_utils import _source_files
+from ansible_collections.llmstack.serving.plugins.module_utils import _model_files, _source_files
 from ansible_collections.llmstack.serving.plugins.module_utils._source_files import SourceError
 from ansible_collections.llmstack.serving.plugins.module_utils._upload_memory import Journal, KnownDigests
 
@@ -22,6 +28,86 @@ def find(folder: Path) -> list[_source_files.SourceFile]:
 
 def nothing() -> None:
     pass
+
+
+@contextlib.contextmanager
+def without_power() -> Iterator[None]:
+    """As a user to whom permissions apply."""
+    superuser = os.geteuid() == 0
+    if superuser:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if superuser:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A model with a file and a directory that only the superuser may look into."""
+    model = tmp_path / "model"
+    (model / "lost+found").mkdir(parents=True)
+    (model / "w.bin").write_text("x")
+    (model / "lost+found").chmod(0)
+    # The directory of a test may be its owner's alone: from inside nobody has to pass it.
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    yield Path("model")
+    (model / "lost+found").chmod(0o700)
+
+
+def test_a_source_below_a_directory_that_may_not_be_entered_is_said(closed: Path) -> None:
+    src = str(closed / "lost+found" / "llama")
+    with without_power(), pytest.raises(SourceError, match=rf"^{re.escape(src)} cannot be read: permission denied"):
+        find(Path(src))
+
+
+def test_a_directory_that_may_not_be_read_is_said(closed: Path) -> None:
+    with without_power(), pytest.raises(SourceError, match=r"lost\+found cannot be read: permission denied"):
+        find(closed)
+
+
+@pytest.mark.parametrize("pattern", ["lost+found/", "lost+found/*", "*/", "l*"])
+def test_an_excluded_directory_need_not_be_readable(closed: Path, pattern: str) -> None:
+    with without_power():
+        files = _source_files.find(str(closed), lambda path: _model_files.belongs(path, [], [pattern], ".m.json"))
+    assert [file.path for file in files] == ["w.bin"]
+
+
+@pytest.mark.parametrize("pattern", ["lost+found", "*.bin/x", "lost+found/*.json", "*[!x]"])
+def test_a_directory_of_which_not_all_is_excluded_has_to_be_readable(closed: Path, pattern: str) -> None:
+    with without_power(), pytest.raises(SourceError, match="permission denied"):
+        _source_files.find(str(closed), lambda path: _model_files.belongs(path, [], [pattern], ".m.json"))
+
+
+def test_the_caches_of_download_tools_need_not_be_readable(closed: Path) -> None:
+    (closed / "lost+found").rename(closed / ".cache")
+    with without_power():
+        files = _source_files.find(str(closed), lambda path: _model_files.belongs(path, [], [], ".m.json"))
+    (closed / ".cache").rename(closed / "lost+found")
+    assert [file.path for file in files] == ["w.bin"]
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    with pytest.raises(SourceError, match=r"/a is a link that leads back to itself: remove the link\.$"):
+        find(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOMEM])
+def test_a_file_that_cannot_be_read_any_more_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "w.bin").write_text("x")
+
+    def failing(*_arguments: Any) -> int:
+        raise OSError(number, os.strerror(number))
+
+    (file,) = find(tmp_path)
+    monkeypatch.setattr(os, "preadv", failing)
+    with pytest.raises(SourceError, match=r"w\.bin cannot be read: .*\.$"):
+        _source_files.digests(file, ["sha256"], nothing)
 
 
 def test_digests_are_those_of_the_content(tmp_path: Path) -> None:
@@ -146,3 +232,16 @@ def test_unfinished_uploads_are_known_to_the_next_run(tmp_path: Path) -> None:
     again.unfinished.clear()
     again.save()
     assert Journal(str(tmp_path), "s3://b/p").unfinished == {}
+
+
+def test_a_file_system_that_cannot_lock_is_not_taken_for_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_arguments: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", failing)
+    journal = Journal(str(tmp_path), "s3://b/p")
+    with pytest.raises(OSError, match="No locks available"):
+        journal.hold()
+    journal.release()
