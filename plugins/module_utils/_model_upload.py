@@ -334,8 +334,8 @@ class ModelUpload:
         strangers = _upload_plan.strangers(remote, local, request.manifest)
         if strangers and not request.delete:
             self._warn(
-                f"Objects under {self._uri}/ are not in src and every pod downloads them too ({_names(strangers)}): "
-                "set delete: true to remove them."
+                f"Objects under {self._uri}/ are no files of this model and every pod downloads them too "
+                f"({_names(strangers)}): set delete: true to remove them."
             )
         actions = dict.fromkeys(local, "skip") | dict.fromkeys((file.path for file in to_send), "send")
         if request.delete:
@@ -639,14 +639,12 @@ class ModelUpload:
             key, identity, self._algorithm, checksum if upload.whole else None, upload.done
         )
         stored = self._bucket.stored(key)
-        if stored is None or stored[0] != file.size_bytes or stored[1].get(self._algorithm, checksum) != checksum:
-            self._note(file.path, None)
-            raise UploadError(f"{file.location} did not arrive with the content that it has here.")
-        if not answered and self._algorithm not in stored[1]:
-            self._note(file.path, None)
-            raise UploadError(f"The upload of {file.location} is gone: was it aborted by somebody else?")
-        self._learn(file, found)
         self._note(file.path, None)
+        if not answered and (stored is None or self._algorithm not in stored[1]):
+            raise UploadError(f"The upload of {file.location} is gone: was it aborted by somebody else?")
+        if stored is None or stored[0] != file.size_bytes or stored[1].get(self._algorithm, checksum) != checksum:
+            raise UploadError(f"{file.location} did not arrive with the content that it has here.")
+        self._learn(file, found)
         self._file_done()
 
     def _found(self, upload: _Multipart) -> dict[str, str]:

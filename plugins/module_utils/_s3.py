@@ -447,8 +447,12 @@ class Bucket:
     @staticmethod
     def confirmed(algorithm: str, checksum: str, answer: Mapping[str, str]) -> bool:
         """Whether the headers of an answer show that the server verified this checksum."""
-        # MD5 has no echo: a server that knows Content-MD5 refuses a wrong one, and all do.
-        return algorithm == "md5" or answer.get(f"x-amz-checksum-{algorithm}") == checksum
+        if algorithm != "md5":
+            return answer.get(f"x-amz-checksum-{algorithm}") == checksum
+        # MD5 has no echo, and not every server looks at Content-MD5. The ETag is the MD5 of what arrived, unless a KMS key
+        # encrypts it (Amazon S3 API reference, Object).
+        encrypted = answer.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+        return encrypted or _md5_text(answer.get("etag", "")) == checksum
 
     def verifies(self, algorithm: str, key: str, begin: Callable[[], str]) -> bool:
         """Whether the server verifies this algorithm: tried with a multipart upload, which begin() begins.
@@ -610,6 +614,9 @@ def _stay_in_region(context: dict[str, Any] | None = None, **_others: Any) -> No
     """
     if context:
         context.pop("use_global_endpoint", None)
+    if context and "s3_redirect" in context:
+        # To another region only requests of the library would follow: the first one has to say what is wrong.
+        context["s3_redirect"]["redirected"] = True
 
 
 def _is_done(operation: str, answer: Mapping[str, Any]) -> bool:

@@ -63,7 +63,8 @@ options:
     default: present
   delete:
     description:
-      - Whether to remove objects under O(prefix) that are not in O(src); with O(state=absent), everything under O(prefix).
+      - Whether to remove objects under O(prefix) that are not in O(src), or are left out by O(include) and O(exclude); with
+        O(state=absent), everything under O(prefix).
       - Without it they are named in a warning, because every pod downloads them too.
     type: bool
     default: false

@@ -259,6 +259,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an access key of nobody": ({"access_key": "nobody"}, "does not know the access key"),
     "another secret": ({"secret_key": "a-wrong-secret"}, "refuses the signature"),
     "no such bucket": ({"bucket": "no-such-bucket", "create_bucket": False}, "bucket no-such-bucket does not exist"),
+    "another region": ({"region": "eu-west-3"}, "is in another region than eu-west-3: set region"),
     "a wrong clock": ({}, "set the clock"),
     "an endpoint that is down": ({}, "does not answer: check endpoint_url"),
     "a proxy that is down": ({}, "does not answer: correct it, or list the endpoint in NO_PROXY"),

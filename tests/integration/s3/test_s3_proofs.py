@@ -206,3 +206,35 @@ def test_an_upload_that_somebody_else_aborts_fails_and_the_next_run_begins_it_an
     watched.choose = lambda asked: UNTOUCHED
     assert not upload(src=str(model), endpoint_url=watched.url).get("failed")
     assert byte_identical(gateway, bucket, model)
+
+
+@pytest.mark.parametrize("what", ["config.json", "partNumber=2"])
+def test_what_arrives_wrong_is_sent_again_even_if_the_server_does_not_look_at_content_md5(
+    what: str, memory: Server, bucket: str, model: Path, upload: Upload
+) -> None:
+    """As moto."""
+    with proxy(memory.url) as watched:
+
+        def corrupt_once(asked: Asked) -> tuple[str | None, random.Random]:
+            hit = asked.method == "PUT" and what in asked.path and not watched.broken
+            return ("corrupted" if hit else None), random.Random(1)
+
+        watched.choose = corrupt_once
+        result = upload(src=str(model), endpoint_url=watched.url)
+    assert not result.get("failed"), result["msg"]
+    assert watched.broken == ["corrupted"]
+    assert byte_identical(memory, bucket, model)
+
+
+def test_an_upload_that_somebody_else_aborts_before_the_end_is_said(
+    gateway: Server, bucket: str, watched: Proxy, model: Path, upload: Upload
+) -> None:
+    client = gateway.client()
+
+    def abort() -> None:
+        for item in client.list_multipart_uploads(Bucket=bucket)["Uploads"]:
+            client.abort_multipart_upload(Bucket=bucket, Key=item["Key"], UploadId=item["UploadId"])
+
+    watched.choose = acting_before(is_completion, abort)
+    result = upload(src=str(model), endpoint_url=watched.url)
+    assert f"The upload of {model / WEIGHTS} is gone: was it aborted by somebody else?" in result["msg"]
