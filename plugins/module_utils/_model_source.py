@@ -87,7 +87,7 @@ class Prefix:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._uri = uri
         try:
-            self._bucket = _s3.Bucket(bucket, connection, _S3_CONCURRENCY, _S3_ATTEMPTS)
+            self._bucket = _s3.Bucket(bucket, connection, _S3_CONCURRENCY, _S3_ATTEMPTS, in_any_region=True)
         except _s3.S3Error as error:
             raise SourceError(str(error)) from error
 

@@ -201,9 +201,15 @@ class Begun:
 class Bucket:
     """One bucket at one endpoint."""
 
-    def __init__(self, name: str, connection: Mapping[str, Any], concurrency: int, attempts: int) -> None:
-        """connection: the parameters of AWS_ARG_SPEC. Raises S3Error."""
+    def __init__(
+        self, name: str, connection: Mapping[str, Any], concurrency: int, attempts: int, in_any_region: bool = False
+    ) -> None:
+        """connection: the parameters of AWS_ARG_SPEC. Raises S3Error.
+
+        in_any_region: look for a bucket that is in another region there; signed URLs do not lead there.
+        """
         self.name = name
+        self._in_any_region = in_any_region
         self.endpoint = connection["endpoint_url"] or "Amazon S3"
         self.region = connection["region"]
         self._connection = connection
@@ -257,8 +263,21 @@ class Bucket:
         client = session.create_client(
             "s3", region_name=region, endpoint_url=given["endpoint_url"], verify=verify, config=config, **keys
         )
-        client.meta.events.register("before-parameter-build.s3", _stay_in_region)
+        client.meta.events.register("before-parameter-build.s3", self._stay_in_region)
         return client
+
+    def _stay_in_region(self, context: dict[str, Any] | None = None, **_others: Any) -> None:
+        """Let signed URLs name the same host as all other requests.
+
+        botocore signs URLs for the global one (signers.py, _should_use_global_endpoint), which sends clients on to the
+        region by 307 until the name of a new bucket is known everywhere, and which a firewall need not let through.
+        """
+        if not context:
+            return
+        context.pop("use_global_endpoint", None)
+        if "s3_redirect" in context and not self._in_any_region:
+            # As if it had been followed once: only requests of the library would follow, never the bytes of files.
+            context["s3_redirect"]["redirected"] = True
 
     def interrupt_pauses(self, wait: Callable[[float], object]) -> None:
         """Pause between attempts with this function instead of sleeping."""
@@ -604,19 +623,6 @@ class Bucket:
     def _sentence(self, action: str, error: BaseException) -> S3Error:
         text = " ".join(_library_error(error, self.endpoint).split()).rstrip(".")
         return S3Error(f"Cannot {action}: {text}.", type(error).__name__)
-
-
-def _stay_in_region(context: dict[str, Any] | None = None, **_others: Any) -> None:
-    """Let signed URLs name the region's own host, as all other requests do.
-
-    botocore signs URLs for the global one (signers.py, _should_use_global_endpoint), which sends clients on to the region
-    by 307 until the name of a new bucket is known everywhere, and which a firewall need not let through.
-    """
-    if context:
-        context.pop("use_global_endpoint", None)
-    if context and "s3_redirect" in context:
-        # To another region only requests of the library would follow: the first one has to say what is wrong.
-        context["s3_redirect"]["redirected"] = True
 
 
 def _is_done(operation: str, answer: Mapping[str, Any]) -> bool:

@@ -84,7 +84,10 @@ def shared_clients(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def shared(bucket: _s3.Bucket) -> Any:
         given = bucket._connection
-        key = json.dumps({name: given[name] for name in _s3.AWS_ARG_SPEC} | {"concurrency": bucket._concurrency})
+        key = json.dumps(
+            {name: given[name] for name in _s3.AWS_ARG_SPEC}
+            | {"concurrency": bucket._concurrency, "in_any_region": bucket._in_any_region}
+        )
         if not given["access_key"] or any(
             name in os.environ for name in ("AWS_CA_BUNDLE", "AWS_ENDPOINT_URL", "HTTP_PROXY", "HTTPS_PROXY")
         ):

@@ -35,6 +35,7 @@ from tools import checkout
 
 Upload = Callable[..., dict[str, Any]]
 NO_KEYS = {"access_key": None, "secret_key": None}
+MANIFEST = ".llmstack-manifest.json"
 
 
 def playbook(folder: Path, tasks: list[dict[str, Any]], *options: str, **environment: str) -> str:
@@ -165,6 +166,20 @@ def test_the_bytes_go_to_the_host_of_the_region_like_everything_else(region: str
         there.part_target("llama/model.safetensors", "upload", part, "crc32", "AAAAAA=="),
     ]
     assert [urlsplit(target.url).netloc for target in targets] == [f"models.{host}"] * 2
+
+
+def test_a_bucket_of_another_region_is_read_there_and_never_written(
+    gateway: Server, model: Path, upload: Upload
+) -> None:
+    connection = dict.fromkeys(_s3.AWS_ARG_SPEC) | {"endpoint_url": gateway.url, "region": "eu-west-3"}
+    connection |= {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "validate_certs": True}
+    uploaded = upload(src=str(model), endpoint_url=gateway.url)
+    name = urlsplit(uploaded["uri"]).netloc
+    reader = _s3.Bucket(name, connection, concurrency=1, attempts=1, in_any_region=True)
+    assert f"llama/{MANIFEST}" in (reader.objects("llama/") or {})
+    writer = _s3.Bucket(name, connection, concurrency=1, attempts=1)
+    with pytest.raises(_s3.S3Error, match=r"is in another region than eu-west-3: set region\.$"):
+        writer.objects("llama/")
 
 
 @pytest.mark.parametrize(
