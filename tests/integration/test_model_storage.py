@@ -95,6 +95,29 @@ def test_pods_read_from_a_server_whose_certificate_is_of_ones_own_authority(
         assert check["cause"] == "storage_tls"
 
 
+def test_a_model_is_served_by_an_entry_of_kserve_s_storage_config(
+    sandbox: dict[str, Any], cluster: Cluster, namespace: str
+) -> None:
+    with uploaded(sandbox) as uri:
+        bucket, _slash, path = uri.removeprefix("s3://").partition("/")
+        entry = {"llmstack_bucket": bucket, "model_storage_config_key": "models", "llmstack_models": []}
+        assert changed(deploy(namespace, "model_storage", **entry)) > 0
+        service = {
+            "kubeconfig": sandbox["kubeconfig"],
+            "name": "by-entry",
+            "namespace": namespace,
+            "runtime": "llmstack-vllm",
+            "model_format": "vLLM",
+            "gpus": 1,
+            "storage": {"key": "models", "path": path},
+            "service_account": "model-reader",
+            "wait_timeout": 240,
+        }
+        done = run_module("llmstack.serving.inferenceservice", service)
+        assert not done["failed"], done["msg"]
+        assert answer(cluster, namespace, "by-entry")
+
+
 def test_what_holds_keys_goes_also_from_a_shell_without_them(
     sandbox: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:

@@ -43,13 +43,17 @@ _USAGES = [
 ]
 
 
+def _key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
 @dataclasses.dataclass(frozen=True)
 class Instance:
     """The keys of one instance."""
 
-    authority: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=lambda: _key())
-    certificate_log: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=lambda: _key())
-    signature_log: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=lambda: _key())
+    authority: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=_key)
+    certificate_log: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=_key)
+    signature_log: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=_key)
     now: datetime.datetime = dataclasses.field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     )
@@ -190,10 +194,6 @@ class Instance:
         note = f"rekor.example.com - 1\n1\n{_text(root)}\n"
         signature = _identity(self.signature_log)[:4] + _signature(self.signature_log, note.encode())
         return f"{note}\n\u2014 rekor.example.com {_text(signature)}\n"
-
-
-def _key() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
 
 
 def _signature(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
