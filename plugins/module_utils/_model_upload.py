@@ -112,6 +112,16 @@ class Outcome:
         return self.digests.get(path, {}).get("sha256")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Published:
+    """The manifest that is there: its content, source, entries by path, and when it was written."""
+
+    content: bytes | None = None
+    source: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    written_at: float | None = None
+
+
 class ModelUpload:
     """The upload of one model; use it once."""
 
@@ -153,14 +163,15 @@ class ModelUpload:
             raise self._bucket.explain("upload the model", "NoSuchBucket", "")
         self._refuse_unexpected(files)
         remote = listed or {}
-        published, recorded, published_at = self._published(remote)
-        to_send = self._to_send(files, remote, recorded, published_at)
-        outcome = self._intended(files, remote, recorded, to_send)
+        before = self._published(remote)
+        published = before.content
+        to_send = self._to_send(files, remote, before.files, before.written_at)
+        outcome = self._intended(files, remote, before.files, to_send)
         outcome.changed = outcome.changed or listed is None
         to_delete = [path for path, action in outcome.actions.items() if action == "delete"]
         to_tag = self._to_tag(files, to_send, published)
         outcome.changed = outcome.changed or bool(to_tag)
-        outcome.settings = self._settings(listed is not None, published, to_tag)
+        outcome.settings = self._settings(listed is not None, before, to_tag)
         if request.check_mode:
             if not to_send:
                 outcome.manifest = self._manifest(files)
@@ -201,9 +212,9 @@ class ModelUpload:
         request = self._request
         begin = time.monotonic()
         remote = self._listed(place_holders=request.delete) or {}
-        published, recorded, _when = self._published(remote)
-        ours = {path for path in remote if path in recorded}
-        if published is not None:
+        published = self._published(remote)
+        ours = {path for path in remote if path in published.files}
+        if published.content is not None:
             ours.add(request.manifest)
         doomed = set(remote) if request.delete else ours
         if left := sorted(set(remote) - doomed):
@@ -213,7 +224,7 @@ class ModelUpload:
             )
         sizes = {path: item.size_bytes for path, item in remote.items()}
         changed = bool(doomed or self._journal)
-        outcome = Outcome(dict.fromkeys(doomed, "delete"), sizes, {}, _before(remote, recorded), changed)
+        outcome = Outcome(dict.fromkeys(doomed, "delete"), sizes, {}, _before(remote, published.files), changed)
         if not request.check_mode:
             with self._held_journal():
                 if request.manifest in doomed:
@@ -261,17 +272,16 @@ class ModelUpload:
         # A key that ends in a slash is a folder's place holder of some console; nobody downloads it.
         return {key[start:]: item for key, item in found.items() if place_holders or not key.endswith("/")}
 
-    def _published(self, remote: Mapping[str, Remote]) -> tuple[bytes | None, dict[str, Any], float | None]:
-        """The manifest's content, its entries by path, and when it was written; None, {}, None without one."""
+    def _published(self, remote: Mapping[str, Remote]) -> _Published:
         if self._request.manifest not in remote:
-            return None, {}, None
+            return _Published()
         found = self._bucket.read(self._key(self._request.manifest))
         if found is None:
-            return None, {}, None
+            return _Published()
         try:
             # Its time from the listing, like that of the others: answers to GET have whole seconds only.
             modified = remote[self._request.manifest].modified
-            return found, _model_files.parse_manifest(found)["files"], modified
+            return _Published(found, **_model_files.parse_manifest(found), written_at=modified)
         except ValueError as error:
             raise UploadError(
                 f"{self._uri}/{self._request.manifest} is in the way: {error}. Choose another name with manifest, or "
@@ -356,14 +366,14 @@ class ModelUpload:
         return [file.path for file in files if file.path not in sent]
 
     def _settings(
-        self, bucket_exists: bool, published: bytes | None, to_tag: Sequence[str]
+        self, bucket_exists: bool, published: _Published, to_tag: Sequence[str]
     ) -> dict[str, tuple[Any, Any]]:
         """What changes beside the files: name -> (before, after)."""
         found: dict[str, tuple[Any, Any]] = {}
         if not bucket_exists:
             found["bucket"] = (None, self._bucket.name)
-        if published is not None:
-            found["source"] = (_model_files.parse_manifest(published)["source"], dict(self._request.source))
+        if published.content is not None:
+            found["source"] = (published.source, dict(self._request.source))
         if to_tag:
             found["tags"] = (None, dict(self._request.options.tags or {}))
         return {name: (before, after) for name, (before, after) in found.items() if before != after}

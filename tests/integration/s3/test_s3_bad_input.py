@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import http.server
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils._upload_memory import Journal
+from s3 import loopback
 from s3.servers import Server, stored, versitygw
 from sandbox import pki
 
@@ -278,7 +277,7 @@ def test_a_state_directory_that_cannot_be_written_only_warns(
 def website(status: int, text: str) -> Iterator[str]:
     """A web server that has one answer."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Website(loopback.Handler):
         def do_GET(self) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
@@ -287,16 +286,8 @@ def website(status: int, text: str) -> Iterator[str]:
 
         do_CONNECT = do_GET
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(Website) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

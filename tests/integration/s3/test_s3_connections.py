@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import http.server
 import json
 import random
 import socket
@@ -21,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from s3 import loopback
 from s3.asked import UNTOUCHED, is_part
 from s3.faulty_proxy import Asked, Proxy, proxy, seeded
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, content, stored
@@ -164,7 +164,7 @@ def container_role(seconds: float) -> Iterator[tuple[str, list[str]]]:
     """
     shown: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Role(loopback.Handler):
         def do_GET(self) -> None:
             shown.append(self.headers.get("Authorization", ""))
             end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
@@ -175,16 +175,8 @@ def container_role(seconds: float) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/role", shown
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(Role) as url:
+        yield f"{url}/role", shown
 
 
 def tokens(requests: list[Asked]) -> list[str]:

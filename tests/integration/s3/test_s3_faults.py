@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _checksums, _retry, _s3
+from s3.asked import UNTOUCHED, is_part, path_of
 from s3.faulty_proxy import KINDS, Asked, Proxy, proxy, seeded
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, content, stored
 from tools import checkout
@@ -37,6 +38,11 @@ def broken(gateway: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     monkeypatch.setattr(_retry, "_FIRST_PAUSE_SECONDS", 0.001)
     with proxy(gateway.url) as running:
         yield running
+
+
+def allowed(broken: Proxy) -> None:
+    """From now on nothing is broken."""
+    broken.choose = lambda asked: UNTOUCHED
 
 
 def random_model(folder: Path, chance: random.Random) -> None:
@@ -92,7 +98,7 @@ def run_through_faults(
                     assert there is None
             else:
                 assert ended_well(gateway, bucket, folder)
-        broken.choose = lambda asked: (None, random.Random(0))
+        allowed(broken)
         final = upload(src=str(folder), endpoint_url=broken.url)
         assert not final.get("failed"), final["msg"]
         assert ended_well(gateway, bucket, folder)
@@ -166,12 +172,8 @@ def denied(broken: Proxy, hit: Callable[[Asked], bool]) -> None:
     broken.choose = lambda asked: ("denied" if hit(asked) else None, random.Random(0))
 
 
-def allowed(broken: Proxy) -> None:
-    broken.choose = lambda asked: (None, random.Random(0))
-
-
-def is_put_of(asked: Asked, path: str) -> bool:
-    return asked.method == "PUT" and asked.path.partition("?")[0].endswith(path)
+def writes_the_manifest(asked: Asked) -> bool:
+    return asked.method == "PUT" and path_of(asked) == MANIFEST and not is_part(asked)
 
 
 def test_whoever_may_only_list_under_the_prefix_uploads_without_an_error(
@@ -199,7 +201,7 @@ def test_a_manifest_that_may_not_be_withdrawn_leaves_the_old_model(
 def test_a_manifest_that_cannot_be_written_is_said_to_be_all_that_is_missing(
     gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
 ) -> None:
-    denied(broken, lambda asked: is_put_of(asked, MANIFEST) and "partNumber" not in asked.path)
+    denied(broken, writes_the_manifest)
     result = upload(src=str(model), endpoint_url=broken.url)
     uri = f"s3://{bucket}/llama"
     assert result["msg"].endswith(f"Every file of {uri} is there, but its manifest may not be: run the task again.")
@@ -224,7 +226,7 @@ def test_tags_reach_files_of_an_interrupted_run_that_had_others(
     gateway: Server, bucket: str, model: Path, broken: Proxy, upload: Upload
 ) -> None:
     old, new = {"team": "research"}, {"team": "serving"}
-    denied(broken, lambda asked: is_put_of(asked, MANIFEST) and "partNumber" not in asked.path)
+    denied(broken, writes_the_manifest)
     assert upload(src=str(model), endpoint_url=broken.url, tags=old)["failed"]
     allowed(broken)
     assert upload(src=str(model), endpoint_url=broken.url, tags=new)["bytes_sent"] == 0
@@ -298,7 +300,7 @@ def test_the_next_run_sends_only_what_is_missing(
     assert failed["failed"]
     assert "Parts of model.safetensors are kept" in failed["msg"]
     assert stored(gateway, bucket).keys() & {MANIFEST, "model.safetensors"} == set()
-    broken.choose = lambda asked: (None, random.Random(0))
+    allowed(broken)
     broken.asked.clear()
     result = upload(src=str(model), endpoint_url=broken.url)
     parts = [asked for asked in broken.asked if "partNumber=" in asked.path and "uploadId=" in asked.path]
@@ -314,7 +316,7 @@ def test_parts_of_another_content_are_not_taken_over(
     broken.choose = lambda asked: ("reset" if "partNumber=3" in asked.path else None, random.Random(5))
     assert upload(src=str(model), endpoint_url=broken.url, attempts=1)["failed"]
     (model / "model.safetensors").write_bytes(os.urandom(11 * MIB))
-    broken.choose = lambda asked: (None, random.Random(0))
+    allowed(broken)
     assert upload(src=str(model), endpoint_url=broken.url)["changed"] is True
     assert ended_well(gateway, bucket, model)
 
@@ -324,7 +326,7 @@ def test_absent_aborts_what_an_upload_left_and_leaves_uploads_of_others(
 ) -> None:
     broken.choose = lambda asked: ("reset" if "partNumber=3" in asked.path else None, random.Random(5))
     assert upload(src=str(model), endpoint_url=broken.url, attempts=1)["failed"]
-    broken.choose = lambda asked: (None, random.Random(0))
+    allowed(broken)
     client = gateway.client()
     foreign = client.create_multipart_upload(Bucket=bucket, Key="llama/of-others.bin")["UploadId"]
     assert len(client.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 2
@@ -408,7 +410,7 @@ def test_a_beginning_that_was_never_answered_is_cleared_away_by_the_next_run(
 ) -> None:
     lose_the_beginning(broken, upload, model)
     assert len(left(gateway, bucket)) == 1
-    broken.choose = lambda asked: (None, random.Random(0))
+    allowed(broken)
     assert not upload(src=str(model), endpoint_url=broken.url).get("failed")
     assert left(gateway, bucket) == set()
 
@@ -467,7 +469,7 @@ def test_an_upload_is_completed_as_it_was_begun_whatever_another_one_answers(
 
     monkeypatch.setattr(_s3.Bucket, "begin", lambda *given: dataclasses.replace(begin(*given), whole=False))
     monkeypatch.setattr(_s3.Bucket, "complete", recorded)
-    broken.choose = lambda asked: (None, random.Random(0))
+    allowed(broken)
     assert not upload(src=str(model), endpoint_url=broken.url).get("failed")
     content_bytes = (model / "model.safetensors").read_bytes()
     assert wholes == [_checksums.of_bytes(_checksums.available()[0], content_bytes)]

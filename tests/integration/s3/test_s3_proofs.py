@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Callable
@@ -81,8 +82,21 @@ def test_a_server_that_confirms_no_checksum_gets_nothing(
     assert not memory.client().list_multipart_uploads(Bucket=bucket).get("Uploads")
 
 
+def corrupting_once(running: Proxy, what: str) -> Choice:
+    """Change a byte of the first request with this in its path that sends something."""
+
+    def choose(asked: Asked) -> tuple[str | None, random.Random]:
+        hit = asked.method == "PUT" and what in asked.path and not running.broken
+        return ("corrupted" if hit else None), random.Random(1)
+
+    return choose
+
+
+A_FILE_AND_A_PART = ["/llama/config.json", "partNumber=2"]
+
+
 @pytest.mark.parametrize("algorithm", _checksums.available())
-@pytest.mark.parametrize("what", ["a file", "a part"])
+@pytest.mark.parametrize("what", A_FILE_AND_A_PART)
 def test_with_each_algorithm_what_arrives_wrong_is_sent_again(
     what: str,
     algorithm: str,
@@ -94,13 +108,7 @@ def test_with_each_algorithm_what_arrives_wrong_is_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     only(algorithm, monkeypatch)
-
-    def corrupt_once(asked: Asked) -> tuple[str | None, random.Random]:
-        wanted = "partNumber=2" in asked.path if what == "a part" else path_of(asked) == "config.json"
-        hit = asked.method == "PUT" and wanted and not watched.broken
-        return ("corrupted" if hit else None), random.Random(1)
-
-    watched.choose = corrupt_once
+    watched.choose = corrupting_once(watched, what)
     result = upload(src=str(model), endpoint_url=watched.url)
     assert not result.get("failed"), result["msg"]
     assert watched.broken == ["corrupted"]
@@ -188,16 +196,17 @@ def test_an_object_that_vanishes_before_the_manifest_is_written_is_named(
     assert upload(src=str(model), endpoint_url=watched.url)["bytes_sent"] == (model / "config.json").stat().st_size
 
 
+def abort_all(server: Server, bucket: str) -> None:
+    client = server.client()
+    for item in client.list_multipart_uploads(Bucket=bucket)["Uploads"]:
+        client.abort_multipart_upload(Bucket=bucket, Key=item["Key"], UploadId=item["UploadId"])
+
+
 @pytest.mark.parametrize("moment", [is_part, is_completion], ids=["before a part", "before the end"])
 def test_an_upload_that_somebody_else_aborts_fails_and_the_next_run_begins_it_anew(
     moment: Callable[[Asked], bool], gateway: Server, bucket: str, watched: Proxy, model: Path, upload: Upload
 ) -> None:
-    client = gateway.client()
-
-    def abort() -> None:
-        for item in client.list_multipart_uploads(Bucket=bucket)["Uploads"]:
-            client.abort_multipart_upload(Bucket=bucket, Key=item["Key"], UploadId=item["UploadId"])
-
+    abort = functools.partial(abort_all, gateway, bucket)
     watched.choose = acting_before(lambda asked: moment(asked) and path_of(asked) == WEIGHTS, abort)
     result = upload(src=str(model), endpoint_url=watched.url, concurrency=1)
     assert WEIGHTS in result["msg"]
@@ -208,18 +217,13 @@ def test_an_upload_that_somebody_else_aborts_fails_and_the_next_run_begins_it_an
     assert byte_identical(gateway, bucket, model)
 
 
-@pytest.mark.parametrize("what", ["config.json", "partNumber=2"])
+@pytest.mark.parametrize("what", A_FILE_AND_A_PART)
 def test_what_arrives_wrong_is_sent_again_even_if_the_server_does_not_look_at_content_md5(
     what: str, memory: Server, bucket: str, model: Path, upload: Upload
 ) -> None:
     """As moto."""
     with proxy(memory.url) as watched:
-
-        def corrupt_once(asked: Asked) -> tuple[str | None, random.Random]:
-            hit = asked.method == "PUT" and what in asked.path and not watched.broken
-            return ("corrupted" if hit else None), random.Random(1)
-
-        watched.choose = corrupt_once
+        watched.choose = corrupting_once(watched, what)
         result = upload(src=str(model), endpoint_url=watched.url)
     assert not result.get("failed"), result["msg"]
     assert watched.broken == ["corrupted"]
@@ -229,12 +233,6 @@ def test_what_arrives_wrong_is_sent_again_even_if_the_server_does_not_look_at_co
 def test_an_upload_that_somebody_else_aborts_before_the_end_is_said(
     gateway: Server, bucket: str, watched: Proxy, model: Path, upload: Upload
 ) -> None:
-    client = gateway.client()
-
-    def abort() -> None:
-        for item in client.list_multipart_uploads(Bucket=bucket)["Uploads"]:
-            client.abort_multipart_upload(Bucket=bucket, Key=item["Key"], UploadId=item["UploadId"])
-
-    watched.choose = acting_before(is_completion, abort)
+    watched.choose = acting_before(is_completion, functools.partial(abort_all, gateway, bucket))
     result = upload(src=str(model), endpoint_url=watched.url)
     assert f"The upload of {model / WEIGHTS} is gone: was it aborted by somebody else?" in result["msg"]

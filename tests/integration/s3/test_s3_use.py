@@ -15,7 +15,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.llmstack.serving.plugins.module_utils import _model_upload, _progress, _s3
 from ansible_collections.llmstack.serving.plugins.module_utils._upload_plan import Part
+from s3 import loopback
 from s3.faulty_proxy import Asked, proxy
 from s3.servers import ACCESS_KEY, REGION, SECRET_KEY, Server, stored
 from tools import checkout
@@ -220,7 +220,7 @@ def forward_proxy() -> Iterator[tuple[str, list[str]]]:
     """An HTTP proxy on loopback: its URL, and the URLs that it was asked for."""
     passed: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Forward(loopback.Handler):
         protocol_version = "HTTP/1.1"
 
         def forward(self) -> None:
@@ -242,16 +242,8 @@ def forward_proxy() -> Iterator[tuple[str, list[str]]]:
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", passed
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(Forward) as url:
+        yield url, passed
 
 
 def test_keys_of_the_task_win_over_a_profile_of_the_environment(
